@@ -1,0 +1,38 @@
+"""What the probes saw: whether it is broken, never why."""
+
+from typing import Literal
+
+from .network import ConntrackEntry, Fact
+from .snapshot import NamespaceId
+
+Answer = Literal["reply", "refused", "silent", "error", "local-error", "not-sent"]
+
+
+class Ping(Fact):
+    """One hop asked. answer: reply, refused (RST, port unreachable), silent, error (an ICMP error came: `error`,
+    from `offender`), local-error (the send itself failed: `error`), not-sent."""
+
+    leg: str
+    namespace: NamespaceId
+    address: str
+    protocol: str = "icmp"
+    port: int = 0
+    answer: Answer = "not-sent"
+    rtt_ms: float | None = None
+    error: str = ""
+    offender: str = ""
+    sent: int = 0
+    received: int = 0
+    length_bytes: int = 0
+    detail: str = ""
+
+
+class Evidence(Fact):
+    """Everything that was tried on the wire for one question, by leg."""
+
+    pings: tuple[Ping, ...] = ()
+    conntrack: dict[NamespaceId, tuple[ConntrackEntry, ...]] = {}
+    resolved: dict[str, tuple[str, ...]] = {}
+
+    def of(self, leg: str) -> Ping | None:
+        return next((ping for ping in self.pings if ping.leg == leg), None)
