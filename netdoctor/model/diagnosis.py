@@ -11,7 +11,18 @@ from .network import Fact
 from .snapshot import NamespaceId, Provenance
 
 Layer = Literal[
-    "link", "address", "neighbour", "route", "forwarding", "firewall", "nat", "conntrack", "mtu", "upstream", "dns", "transport"
+    "link",
+    "address",
+    "neighbour",
+    "route",
+    "forwarding",
+    "firewall",
+    "nat",
+    "conntrack",
+    "mtu",
+    "upstream",
+    "dns",
+    "transport",
 ]
 Verdict = Literal["pass", "warn", "fail", "undetermined", "error"]
 Basis = Literal["confirmed", "predicted", "observed", "contradicted"]
