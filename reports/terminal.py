@@ -72,7 +72,7 @@ def _checks(report: Report, ink: Ink, verbosity: int) -> list[str]:
                 skipped.setdefault(check.summary, []).append(check.id)
         for reason, ids in skipped.items():
             said = ", ".join(ids) + (f": {reason}" if reason else "")
-            lines += ink.wrap([(ink.own("  · skip  "), "dim")], ink.said(said), "dim")
+            lines += ink.wrap([(ink.own("  · skip    "), "dim")], ink.said(said), "dim")
     return lines
 
 
@@ -82,7 +82,7 @@ def _check(check: ReportCheck, column: int, ink: Ink) -> list[str]:
     text = "dim" if check.status == "skip" else ""
     if ink.width < _NARROW:
         return ink.wrap([(f"{glyph} {word} {ink.said(check.id)}  ", style)], ink.said(check.summary), text)
-    lead = [(f"  {glyph} {pad(word, 6)}", style), (pad(ink.said(check.id), column + 2), text)]
+    lead = [(f"  {glyph} {pad(word, 8)}", style), (pad(ink.said(check.id), column + 2), text)]
     return ink.wrap(lead, ink.said(check.summary), text)
 
 

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports.ink import Ink, Span, pad
-from netdoctor.reports.way import ESSENTIAL, TARGET, Visit, stopped, visits
+from netdoctor.reports.way import TARGET, Visit, folded, goal, more, stopped, visits
 
 _MARKS = {
     "pass": ("✓", "green", ""),
@@ -24,8 +24,9 @@ def draw(leg: str, hops: Sequence[ReportHop], report: Report, ink: Ink, verbosit
         return _chain(stages, report, ink)
     lines: list[str] = []
     for direction, group in groupby(stages, key=lambda stage: stage.direction):
+        lines += [""] if lines else []
         lines += _way(leg, direction, list(group), ink, verbosity)
-    return [*lines, *_end(stages, stop, report, ink)]
+    return [*lines, *_end(stages, stop, goal(report, hops), ink)]
 
 
 def _chain(stages: Sequence[Visit], report: Report, ink: Ink) -> list[str]:
@@ -56,25 +57,14 @@ def _way(leg: str, direction: str, stages: Sequence[Visit], ink: Ink, verbosity:
 
 def _stage(stage: Visit, packet: str, ink: Ink, verbosity: int) -> Iterator[str]:
     """The steps of one visit. Runs of uninteresting ones are counted, unless all are asked for."""
-    hidden = 0
-    for hop in stage.hops:
+    for hop in stage.hops if verbosity >= 1 else folded(stage):
+        if isinstance(hop, int):
+            yield from ink.wrap([_rail(ink), (ink.own("⋮ "), "dim")], more(hop), "dim")
+            continue
         if hop.packet and hop.packet != packet:
             packet = hop.packet
-            yield from ink.wrap(
-                [_rail(ink), ("→ ", "yellow") if ink.unicode else ("> ", "")], ink.packet(packet), "yellow"
-            )
-        if verbosity < 1 and hop.outcome == "pass" and hop.kind not in ESSENTIAL:
-            hidden += 1
-            continue
-        yield from _counted(hidden, ink)
-        hidden = 0
+            yield from ink.wrap([_rail(ink), (ink.own("→ "), "yellow")], ink.packet(packet), "yellow")
         yield from _step(hop, ink, verbosity)
-    yield from _counted(hidden, ink)
-
-
-def _counted(hidden: int, ink: Ink) -> list[str]:
-    words = f"{hidden} more step{'s pass' if hidden > 1 else ' passes'}"
-    return ink.wrap([_rail(ink), (ink.own("⋮ "), "dim")], words, "dim") if hidden else []
 
 
 def _step(hop: ReportHop, ink: Ink, verbosity: int) -> Iterator[str]:
@@ -93,15 +83,15 @@ def _step(hop: ReportHop, ink: Ink, verbosity: int) -> Iterator[str]:
             yield from ink.wrap(hang, ink.own("· ") + ink.said(because), "dim")
 
 
-def _end(stages: Sequence[Visit], stop: ReportHop | None, report: Report, ink: Ink) -> Iterator[str]:
+def _end(stages: Sequence[Visit], stop: ReportHop | None, asked: str, ink: Ink) -> Iterator[str]:
     """What is never reached."""
     if stop is None or not stages:
         return
-    goal = report.question.dest if stop.direction == "forward" else stages[0].namespace
+    missed = asked if stop.direction == "forward" else stages[0].namespace
     word = "not reached" if stop.outcome == "block" else "not known whether it is reached"
     style = _MARKS[stop.outcome][1] if stop.outcome in _MARKS else ""
     yield ink.paint([(ink.own("  ┆"), "dim")])
-    yield from ink.wrap([("  ", ""), (ink.own("○ "), style), (ink.said(goal), "bold"), ("  ", "")], word, style)
+    yield from ink.wrap([("  ", ""), (ink.own("○ "), style), (ink.said(missed), "bold"), ("  ", "")], word, style)
 
 
 def _rail(ink: Ink) -> Span:

@@ -24,7 +24,7 @@ _FIXED = Mark("✓", "FIXED", "green")
 _NOT_FIXED = Mark("✗", "NOT FIXED", "red")
 
 GLYPHS = {"pass": "✓", "fail": "✗", "warn": "!", "skip": "·", "unknown": "?", "error": "✗"}
-WORDS = {"pass": "pass", "fail": "FAIL", "warn": "warn", "skip": "skip", "unknown": "????", "error": "CRASH"}
+WORDS = {"pass": "pass", "fail": "FAIL", "warn": "warn", "skip": "skip", "unknown": "unknown", "error": "CRASH"}
 BASIS = {
     "confirmed": "walk and probe agree",
     "predicted": "by the walk alone, nothing was sent",

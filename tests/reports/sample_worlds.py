@@ -1,11 +1,10 @@
 """Sample reports of the article's network and others: healthy, broken in one place, in two, and not to be told."""
 
-from collections.abc import Callable
-
 import msgspec
-from samples import cause, checks, hops, probe, report
 
 from netdoctor.model.diagnosis import Report, ReportHop
+
+from .samples import cause, checks, hops, probe, report
 
 PING = "10.0.0.2 -> 8.8.8.8 icmp"
 WRONG_EGRESS = "-A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE"
@@ -220,8 +219,3 @@ def _wrong_egress() -> object:
         owner="typed by hand: no service claims this rule",
         lasting="iptables-save > /etc/iptables/rules.v4 (package iptables-persistent)",
     )
-
-
-ALL: dict[str, Callable[[], Report]] = {
-    made.__name__: made for made in (healthy, warned, wrong_egress, fixed, double_fault)
-}

@@ -17,19 +17,6 @@ LAYERS = [
     "link", "address", "neighbour", "route", "forwarding", "firewall",
     "nat", "conntrack", "mtu", "upstream", "dns", "transport",
 ]  # fmt: skip
-    "link",
-    "address",
-    "neighbour",
-    "route",
-    "forwarding",
-    "firewall",
-    "nat",
-    "conntrack",
-    "mtu",
-    "upstream",
-    "dns",
-    "transport",
-]
 
 
 def hops(direction: str, packet: str, *rows: tuple[str, ...], leg: str = "target") -> list[ReportHop]:

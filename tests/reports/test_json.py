@@ -7,10 +7,11 @@ import sys
 import jsonschema
 import msgspec
 import pytest
-from sample_worlds import ALL
 
 from netdoctor.model.diagnosis import Report
 from netdoctor.reports.json import parse, render, render_all, render_error, schema
+
+from .sample_all import ALL
 
 
 @pytest.fixture(scope="module")
