@@ -66,3 +66,28 @@ def told(report: Report, *, all_legs: bool) -> dict[str, tuple[ReportHop, ...]]:
     if stopped(found[first]) is None and report.verdict not in ("pass", "warn"):
         shown |= {leg: found[leg] for leg in others if stopped(found[leg])}
     return shown
+
+
+def goal(report: Report, hops: Sequence[ReportHop]) -> str:
+    """What the leg asks for, as asked; for legs beside the flow itself the destination of their first packet."""
+    if not hops or hops[0].leg == TARGET:
+        return report.question.dest
+    return hops[0].packet.partition(" -> ")[2].partition(" ")[0]
+
+
+def folded(visit: Visit) -> tuple[ReportHop | int, ...]:
+    """The steps worth showing at a glance, and between them how many others pass."""
+    shown: list[ReportHop | int] = []
+    hidden = 0
+    for hop in visit.hops:
+        if hop.outcome == "pass" and hop.kind not in ESSENTIAL:
+            hidden += 1
+            continue
+        shown += [hidden, hop] if hidden else [hop]
+        hidden = 0
+    return (*shown, hidden) if hidden else tuple(shown)
+
+
+def more(count: int) -> str:
+    """ "3 more steps pass" """
+    return "1 more step passes" if count == 1 else f"{count} more steps pass"
