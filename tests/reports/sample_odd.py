@@ -95,7 +95,7 @@ def overlay() -> Report:
         ("node-a", "vethf00d", "device", "vethf00d is up and takes the frame"),
         ("node-a", "vethf00d", "bridge", "port vethf00d of cni0 is forwarding; the frame is for cni0 itself"),
         ("node-a", "cni0", "hook", "nat PREROUTING: KUBE-SERVICES does not match"),
-        ("node-a", "flannel.1", "route", "10.244.2.7 goes via 10.244.2.0 dev flannel.1", "10.244.2.0/24 via 10.244.2.0"),
+        ("node-a", "flannel.1", "route", "10.244.2.7 goes via 10.244.2.0 dev flannel.1", "10.244.2.0/24 onlink"),
         ("node-a", "cni0", "forwarding", "cni0 forwards", "net.ipv4.conf.cni0.forwarding = 1"),
         ("node-a", "flannel.1", "hook", "filter FORWARD: FLANNEL-FWD accepts 10.244.0.0/16"),
         ("node-a", "flannel.1", "hook", "nat POSTROUTING: FLANNEL-POSTRTG returns 10.244.0.0/16"),
