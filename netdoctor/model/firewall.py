@@ -5,41 +5,42 @@ A rule is a sequence of expressions. A legacy rule is the same: its ip header te
 
 from typing import Literal
 
+from .expression import AnyExpression, Expression, Opaque, VerdictCode
 from .network import Fact
 from .unknown import UNREAD, Unknown
+
+__all__ = [
+    "AnyExpression", "Backend", "Chain", "Expression", "IpSet", "Opaque", "Rule", "Ruleset", "Set", "SetElement",
+    "Table", "TableFamily",
+]  # fmt: skip
 
 Backend = Literal["nft", "iptables-nft", "iptables-legacy"]
 TableFamily = Literal["ip", "ip6", "inet", "arp", "bridge", "netdev"]
 
 
-class Expression(Fact, tag_field="is"):
-    """Base of what a rule is made of; the subclasses stand below, each tagged with the kernel's name."""
+class Rule(Fact, frozen=True):
+    """One rule. `handle` for nf_tables, `line` (1-based within its chain) for both; packets is None without a counter.
 
-
-class Opaque(Expression, tag="opaque"):
-    """An expression, match or target we cannot read: the rule's outcome is Unknown, never a guess."""
-
-    name: str
-    revision: int = 0
-    raw: bytes = b""
-
-
-AnyExpression = Opaque
-
-
-class Rule(Fact):
-    """One rule. `handle` for nf_tables, `line` (1-based within its chain) for both; packets is None without a counter."""
+    raw: the payload of NFTA_RULE_EXPRESSIONS, or the legacy rule's whole struct ipt_entry or ip6t_entry;
+    userdata, compat: the payloads of NFTA_RULE_USERDATA and NFTA_RULE_COMPAT. With them a rule goes back verbatim.
+    """
 
     handle: int = 0
     line: int = 0
     expressions: tuple[AnyExpression, ...] = ()
     comment: str = ""
+    raw: bytes = b""
+    userdata: bytes = b""
+    compat: bytes = b""
     packets: int | None = None
     bytes: int | None = None
 
 
-class Chain(Fact):
-    """One chain. A base chain has `hook`; legacy built-in chains have theirs and the table's fixed priority."""
+class Chain(Fact, frozen=True):
+    """One chain. A base chain has `hook`; legacy built-in chains have theirs and the table's fixed priority.
+
+    type: filter, nat or route. devices: only ingress and egress chains have them.
+    """
 
     name: str
     handle: int = 0
@@ -51,25 +52,71 @@ class Chain(Fact):
     rules: tuple[Rule, ...] | Unknown = UNREAD
 
 
-class Set(Fact):
-    """One nf_tables set or map."""
+class SetElement(Fact, frozen=True):
+    """One element. key_end: the inclusive end of a concatenated interval; interval_end: the key is the first one past a
+    plain interval; value, verdict and chain: what a map maps to; catchall has no key."""
+
+    key: bytes = b""
+    key_end: bytes = b""
+    interval_end: bool = False
+    catchall: bool = False
+    value: bytes = b""
+    verdict: VerdictCode | Literal[""] = ""
+    chain: str = ""
+    object: str = ""
+    timeout_ms: int = 0
+    expires_ms: int = 0
+    comment: str = ""
+    expressions: tuple[AnyExpression, ...] = ()
+
+
+class Set(Fact, frozen=True):
+    """One nf_tables set or map. key_type is nft's own number; fields: the lengths of a concatenation's parts in bytes.
+
+    flags: anonymous, constant, interval, map, timeout, eval, object, concat, expr.
+    """
 
     name: str
-    elements: tuple[str, ...] | Unknown = UNREAD
+    handle: int = 0
+    flags: tuple[str, ...] = ()
+    key_type: int = 0
+    key_length: int = 0
+    value_type: int = 0
+    value_length: int = 0
+    fields: tuple[int, ...] = ()
+    elements: tuple[SetElement, ...] | Unknown = UNREAD
 
 
-class Table(Fact):
-    """One table of one backend."""
+class IpSet(Fact, frozen=True):
+    """One ipset. type: "hash:ip" ...; members as `ipset save` prints them, "10.0.0.0/8,tcp:80"; "!" before a nomatch."""
+
+    index: int
+    name: str = ""
+    type: str = ""
+    family: Literal["ip", "ip6", ""] = ""
+    members: tuple[str, ...] | Unknown = UNREAD
+
+
+class Table(Fact, frozen=True):
+    """One table of one backend. dormant: its base chains are not hooked."""
 
     backend: Backend
     family: TableFamily
     name: str
     handle: int = 0
+    dormant: bool = False
     chains: tuple[Chain, ...] = ()
     sets: tuple[Set, ...] = ()
 
+    def chain(self, name: str) -> Chain | None:
+        return next((chain for chain in self.chains if chain.name == name), None)
 
-class Ruleset(Fact):
-    """Every table of a namespace, nf_tables and legacy."""
+    def set(self, name: str) -> Set | None:
+        return next((each for each in self.sets if each.name == name), None)
+
+
+class Ruleset(Fact, frozen=True):
+    """Every table of a namespace, nf_tables and legacy, in the kernel's order; the ipsets that rules refer to."""
 
     tables: tuple[Table, ...] | Unknown = UNREAD
+    ipsets: tuple[IpSet, ...] | Unknown = UNREAD

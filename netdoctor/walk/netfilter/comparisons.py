@@ -1,0 +1,117 @@
+"""Expressions that test or transform registers: cmp, range, bitwise, byteorder, lookup, and the ones that count."""
+
+from netdoctor.model.expression import Bitwise, Byteorder, Cmp, Connlimit, Limit, Lookup, Quota, Range
+from netdoctor.model.unknown import Unknown
+
+from .registers import Bits, hidden_bits
+from .sets import look_up
+from .state import Alternatives, Decision, Outcome, Pending, State
+
+
+def cmp(state: State, expression: Cmp) -> Outcome:
+    bits = state.registers.load(expression.register, len(expression.value))
+    if expression.operator in ("eq", "neq"):
+        same = bits.equals(expression.value)
+        return same if isinstance(same, Unknown) else same == (expression.operator == "eq")
+    if not bits.known:
+        return Unknown(bits.why)
+    match expression.operator:
+        case "lt":
+            return bits.value < expression.value
+        case "lte":
+            return bits.value <= expression.value
+        case "gt":
+            return bits.value > expression.value
+    return bits.value >= expression.value
+
+
+def within(state: State, expression: Range) -> Outcome:
+    bits = state.registers.load(expression.register, len(expression.low))
+    if not bits.known:
+        return Unknown(bits.why)
+    return (expression.low <= bits.value <= expression.high) == (expression.operator == "eq")
+
+
+def bitwise(state: State, expression: Bitwise) -> Outcome:
+    bits = state.registers.load(expression.source, expression.length)
+    if expression.operation == "bool":
+        value = bytes(v & m ^ x for v, m, x in zip(bits.value, expression.mask, expression.xor, strict=False))
+        hidden = bytes(h & m for h, m in zip(bits.hidden, expression.mask, strict=False))
+        result = Bits(value, hidden, bits.why)
+    elif bits.known:
+        result = Bits(_shifted(bits.value, expression))
+    else:
+        result = hidden_bits(expression.length, bits.why)
+    state.registers.store(expression.destination, result)
+    return True
+
+
+def _shifted(value: bytes, expression: Bitwise) -> bytes:
+    """The kernel shifts the words from the last to the first, each in host order (nft_bitwise.c)."""
+    count = int.from_bytes(expression.value[:4], "little")
+    padded = value.ljust(-(-len(value) // 4) * 4, b"\0")
+    words = [int.from_bytes(padded[i : i + 4], "little") for i in range(0, len(padded), 4)]
+    number = sum(word << 32 * place for place, word in enumerate(reversed(words)))
+    number = number << count if expression.operation == "lshift" else number >> count
+    kept = [number >> 32 * place & 0xFFFFFFFF for place in range(len(words))]
+    return b"".join(word.to_bytes(4, "little") for word in reversed(kept))[: len(value)]
+
+
+def byteorder(state: State, expression: Byteorder) -> Outcome:
+    bits = state.registers.load(expression.source, expression.length)
+    size = expression.size
+    swap = [index for start in range(0, expression.length, size) for index in range(start + size - 1, start - 1, -1)]
+    hidden = bits.hidden
+    value, dark = bytes(bits.value[i] for i in swap), bytes(hidden[i] for i in swap)
+    state.registers.store(expression.destination, Bits(value, dark, bits.why))
+    return True
+
+
+def lookup(state: State, expression: Lookup) -> Outcome:
+    """A set or map lookup; what is not read yet is asked for."""
+    found = look_up(state, expression.set, expression.register)
+    if isinstance(found, Pending):
+        return found
+    if isinstance(found, Unknown):
+        return _undecided(state, expression, found)
+    if expression.destination is None:
+        return (found is not None) != expression.invert
+    if found is None:
+        return False
+    if expression.destination == 0:
+        return Decision(code=found.verdict, chain=found.chain) if found.verdict in CODES else found.verdict != "break"
+    state.registers.store(expression.destination, Bits(found.value))
+    return True
+
+
+CODES = ("accept", "drop", "queue", "jump", "goto", "return")
+
+
+def _undecided(state: State, expression: Lookup, why: Unknown) -> Outcome:
+    """A verdict map with an unknown key may give any of its verdicts; a data map an unknown value."""
+    if expression.destination is None:
+        return why
+    found = state.set(expression.set)
+    elements = () if found is None or isinstance(found.elements, Unknown) else found.elements
+    if expression.destination == 0:
+        decisions = {
+            (each.verdict, each.chain): Decision(code=each.verdict, chain=each.chain)
+            for each in elements
+            if each.verdict in CODES
+        }
+        if not elements:
+            return Alternatives(decisions=(Decision(code="drop"),), why=why.why)
+        return Alternatives(decisions=tuple(decisions.values()), why=why.why)
+    length = found.value_length if found else 16
+    state.registers.store(expression.destination, hidden_bits(length or 16, why.why))
+    return why
+
+
+def counting(state: State, expression: Limit | Quota | Connlimit) -> Outcome:
+    """Rules that count packets, bytes or connections: the count at our packet's arrival cannot be foreseen."""
+    match expression:
+        case Limit():
+            return Unknown("whether the rate limit has room for the packet cannot be foreseen")
+        case Quota():
+            return Unknown("whether the quota is used up when the packet comes cannot be foreseen")
+    return Unknown("how many connections there will be cannot be foreseen")

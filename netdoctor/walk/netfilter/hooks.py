@@ -1,0 +1,48 @@
+"""Which chains a hook runs, in the kernel's order (net/netfilter/core.c nf_hook_entries_grow, nf_nat_core.c)."""
+
+from netdoctor.model.firewall import Chain, Ruleset, Table
+from netdoctor.model.unknown import Unknown
+
+from .result import BaseChain, HookFamily
+
+NAT_PRIORITY = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
+"""All nat chains of a hook run from one place, whatever their own priority; that one orders them among themselves."""
+
+
+def base_chains(ruleset: Ruleset, family: HookFamily, hook: str, device: str = "") -> tuple[BaseChain, ...]:
+    """The chains `hook` runs for packets of `family`, in order.
+
+    device: for ingress and egress hooks, which only run on the devices they name.
+    An unread ruleset has none: the caller looks at `ruleset.tables` first.
+    """
+    if isinstance(ruleset.tables, Unknown):
+        return ()
+    found = [
+        (
+            place,
+            BaseChain(ruleset=ruleset, table=table, chain=chain, hook=hook, priority=place[0], is_nat=_is_nat(chain)),
+        )
+        for table in ruleset.tables
+        if _sees(table, family, hook) and not table.dormant
+        for chain in table.chains
+        if chain.hook == hook and (not chain.devices or device in chain.devices)
+        for place in [_place(chain)]
+    ]
+    return tuple(base for _, base in sorted(found, key=lambda pair: pair[0]))
+
+
+def _is_nat(chain: Chain) -> bool:
+    return chain.type == "nat"
+
+
+def _sees(table: Table, family: HookFamily, hook: str) -> bool:
+    """True when the table's chains can hang in a hook of this family; inet's ingress is netdev's."""
+    if table.family == "inet":
+        return family in ("ip", "ip6") if hook not in ("ingress", "egress") else family == "netdev"
+    return table.family == family
+
+
+def _place(chain: Chain) -> tuple[int, int]:
+    if _is_nat(chain):
+        return NAT_PRIORITY.get(chain.hook, chain.priority), chain.priority
+    return chain.priority, 0

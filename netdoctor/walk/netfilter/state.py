@@ -1,0 +1,76 @@
+"""What one evaluation carries from rule to rule."""
+
+from typing import Literal
+
+import msgspec
+
+from netdoctor.model.firewall import Set
+from netdoctor.model.unknown import Unknown
+from netdoctor.walk.packet import Packet
+
+from .registers import Registers
+from .result import BaseChain, Binding, HookFacts, RulesetNeed
+
+Code = Literal["accept", "drop", "queue", "jump", "goto", "return"]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What a met rule does with the packet."""
+
+    code: Code
+    chain: str = ""
+    binding: Binding | None = None
+    reject: str = ""
+    queue: int | None = None
+    bypass: bool = False
+
+
+class Alternatives(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several decisions, or none: a map looked up by a value nobody knows. goes_on: the rule is not over with it."""
+
+    decisions: tuple[Decision, ...]
+    why: str
+    goes_on: bool = False
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts to be read first."""
+
+    needs: tuple[RulesetNeed, ...]
+
+
+Outcome = bool | Unknown | Decision | Alternatives | Pending
+"""Of one expression: True goes on to the next, False ends the rule, Unknown goes on in doubt."""
+
+
+class State:
+    """The packet and the side effects so far; changed as rules are met, thrown away with the evaluation."""
+
+    def __init__(self, base: BaseChain, packet: Packet, facts: HookFacts) -> None:
+        self.base = base
+        self.packet = packet
+        self.facts = facts
+        self.registers = Registers()
+        self.in_doubt = ""
+        self.uncertain: dict[str, str] = {}
+        self.touched_sets: set[str] = set()
+        self.notrack = False
+        self.zone: int | None = None
+        self.helper = ""
+        self.tproxy = ""
+
+    def change(self, field: str, value: object) -> None:
+        """Sets a packet field; in doubt the old value stays and the field counts as uncertain."""
+        if self.in_doubt:
+            self.uncertain[field] = self.in_doubt
+            return
+        self.uncertain.pop(field, None)
+        self.packet = msgspec.structs.replace(self.packet, **{field: value})
+
+    def doubt(self, field: str) -> Unknown | None:
+        """Why a packet field cannot be relied on here, if it cannot."""
+        why = self.uncertain.get(field)
+        return None if why is None else Unknown(why)
+
+    def set(self, name: str) -> Set | None:
+        return self.base.table.set(name)

@@ -1,0 +1,190 @@
+"""A packet through one base chain and every chain it jumps to, in three values."""
+
+import msgspec
+
+from netdoctor.model.firewall import Chain, Rule
+from netdoctor.model.unknown import UNREAD, Unknown
+from netdoctor.walk.packet import Packet
+
+from .result import BaseChain, ChainResult, Doubt, HookFacts, RuleRef, RulesetNeed
+from .state import Alternatives, Code, Decision, Pending, State
+from .step import step
+from .text import rule_text
+
+MAXIMUM_DEPTH = 128
+TERMINAL: tuple[Code, ...] = ("accept", "drop", "queue")
+TOGETHER = 32
+"""How many jump targets of one chain are worth asking for in one go."""
+
+
+class Met(msgspec.Struct, frozen=True):
+    """A rule that the packet meets (or may meet, when `whys` is not empty) and what it then does."""
+
+    whys: tuple[str, ...]
+    decisions: tuple[Decision, ...]
+
+
+class Final(msgspec.Struct, frozen=True):
+    """A verdict with the rule that gives it."""
+
+    decision: Decision
+    rule: RuleRef
+
+
+class Unread(Exception):
+    """Evaluation came to something not read yet."""
+
+    def __init__(self, needs: tuple[RulesetNeed, ...]) -> None:
+        super().__init__(needs)
+        self.needs = needs
+
+
+def evaluate(base: BaseChain, packet: Packet, facts: HookFacts) -> ChainResult:
+    """What the chain does to the packet. With `needs` in the result, it is not finished."""
+    walk = _Walk(State(base, packet, facts))
+    policy = Final(Decision(code="drop" if base.chain.policy == "drop" else "accept"), policy_ref(base))
+    try:
+        final = walk.chain(base.chain, 0) or policy
+    except Unread as unread:
+        return ChainResult(verdict="unknown", packet=packet, rule=policy.rule, needs=unread.needs)
+    return walk.result(final)
+
+
+def policy_ref(base: BaseChain) -> RuleRef:
+    """The reference to a base chain's policy."""
+    table, chain = base.table, base.chain
+    text = f"-P {chain.name} {chain.policy.upper()}" if base.backend != "nft" else f"policy {chain.policy}"
+    return RuleRef(backend=table.backend, family=table.family, table=table.name, chain=chain.name, text=text)
+
+
+def rule_ref(base: BaseChain, chain: Chain, rule: Rule) -> RuleRef:
+    table = base.table
+    return RuleRef(
+        backend=table.backend, family=table.family, table=table.name, chain=chain.name, line=rule.line,
+        handle=rule.handle, text=rule_text(table, chain, rule), comment=rule.comment, rule=rule,
+    )  # fmt: skip
+
+
+class _Walk:
+    """One evaluation: the state, and what was met on the way."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.base = state.base
+        self.matched: list[tuple[Chain, Rule]] = []
+        self.doubts: list[tuple[Doubt, Final]] = []
+
+    def chain(self, chain: Chain, depth: int) -> Final | None:
+        """The verdict the packet surely gets in this chain; None when it comes out of it (or may come out of it)."""
+        rules = self.rules_of(chain)
+        if depth > MAXIMUM_DEPTH:
+            return None
+        outside, left = self.state.in_doubt, ""
+        for rule in rules:
+            met = self.meet(chain, rule)
+            if met is None:
+                continue
+            if not met.whys and not self.state.in_doubt:
+                self.matched.append((chain, rule))
+            final, leaves = self.follow(chain, rule, met, depth)
+            if final is not None and left:
+                self.add_doubt(final, left)
+            if final is not None:
+                self.state.in_doubt = outside
+                return None if left else final
+            if leaves and not met.whys:
+                break
+            left = left or (met.whys[0] if leaves else "")
+            self.state.in_doubt = outside or left
+        self.state.in_doubt = outside
+        return None
+
+    def meet(self, chain: Chain, rule: Rule) -> Met | None:
+        """Runs the rule's expressions; None when the packet surely does not meet the rule or nothing comes of it."""
+        outside, whys = self.state.in_doubt, list[str]()
+        decisions: tuple[Decision, ...] = ()
+        for expression in rule.expressions:
+            outcome = step(self.state, expression)
+            if outcome is False:
+                self.state.in_doubt = outside
+                return None
+            if isinstance(outcome, Pending):
+                raise Unread(self.needs_of(chain, outcome))
+            if isinstance(outcome, Unknown):
+                whys.append(outcome.why)
+                self.state.in_doubt = outside or outcome.why
+            elif isinstance(outcome, Decision):
+                decisions += (outcome,)
+                break
+            elif isinstance(outcome, Alternatives):
+                whys.append(outcome.why)
+                decisions += outcome.decisions
+                if not outcome.goes_on:
+                    break
+        self.state.in_doubt = outside
+        return Met(tuple(whys), decisions)
+
+    def follow(self, chain: Chain, rule: Rule, met: Met, depth: int) -> tuple[Final | None, bool]:
+        """What the met rule's decisions come to: a sure verdict, and whether the packet leaves this chain (or may)."""
+        leaves = False
+        for decision in met.decisions:
+            if decision.code in TERMINAL:
+                final = Final(decision, rule_ref(self.base, chain, rule))
+                if not met.whys:
+                    return final, False
+                self.add_doubt(final, met.whys[0])
+            elif decision.code == "return":
+                leaves = True
+            else:
+                final_inside = self.jump(decision.chain, met, depth)
+                if final_inside is not None:
+                    return final_inside, False
+                leaves = leaves or decision.code == "goto"
+        return None, leaves
+
+    def jump(self, name: str, met: Met, depth: int) -> Final | None:
+        """Walks the chain jumped to; in doubt its verdict becomes a doubt."""
+        target = self.base.table.chain(name)
+        if target is None:
+            return None
+        outside = self.state.in_doubt
+        if met.whys:
+            self.state.in_doubt = outside or met.whys[0]
+        final = self.chain(target, depth + 1)
+        self.state.in_doubt = outside
+        if final is not None and met.whys:
+            self.add_doubt(final, met.whys[0])
+            return None
+        return final
+
+    def add_doubt(self, final: Final, why: str) -> None:
+        code = final.decision.code
+        assert code == "accept" or code == "drop" or code == "queue"
+        self.doubts.append((Doubt(rule=final.rule, why=why, verdict=code, binding=final.decision.binding), final))
+
+    def rules_of(self, chain: Chain) -> tuple[Rule, ...]:
+        if isinstance(chain.rules, Unknown):
+            if chain.rules == UNREAD:
+                table = self.base.table
+                raise Unread((RulesetNeed(subject="chains", key=(table.family, table.name, chain.name)),))
+            raise Unread(())
+        return chain.rules
+
+    def needs_of(self, chain: Chain, pending: Pending) -> tuple[RulesetNeed, ...]:
+        return pending.needs
+
+    def result(self, final: Final) -> ChainResult:
+        """Settles the doubts against the verdict that stands when none of them holds."""
+        decision, state = final.decision, self.state
+        code = decision.code
+        assert code == "accept" or code == "drop" or code == "queue"
+        differ = [d for d in self.doubts if (d[0].verdict, d[0].binding) != (code, decision.binding)]
+        accepting = next((d[1].decision for d in differ if d[0].verdict == "accept"), decision)
+        taken = accepting if code != "accept" else decision
+        return ChainResult(
+            verdict="unknown" if differ else code, packet=state.packet, rule=final.rule, otherwise=code,
+            binding=taken.binding, reject=decision.reject, queue=decision.queue, queue_bypass=decision.bypass,
+            matched=tuple(rule_ref(self.base, chain, rule) for chain, rule in self.matched),
+            doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
+            zone=state.zone, helper=state.helper, tproxy=state.tproxy,
+        )  # fmt: skip
