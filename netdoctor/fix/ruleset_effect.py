@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from netdoctor.model.change import AddChain, ChainRef, DeleteChain, DeleteRule, InsertRule, ReplaceRule, SetChainPolicy
+from netdoctor.model.expression import Counter, Last, Quota
 from netdoctor.model.firewall import Chain, Rule, Table
 from netdoctor.model.snapshot import Namespace
 from netdoctor.model.unknown import Unknown
@@ -38,7 +39,23 @@ def place(rules: tuple[Rule, ...], rule: Rule) -> int | None:
 
 def same_content(one: Rule, other: Rule) -> bool:
     """True when both say the same, whatever their handle, line and counters."""
-    return one.expressions == other.expressions and one.comment == other.comment
+    return one.comment == other.comment and _uncounted(one) == _uncounted(other)
+
+
+def _uncounted(rule: Rule) -> list[object]:
+    """The expressions without what the kernel counts into them."""
+    found: list[object] = []
+    for each in rule.expressions:
+        match each:
+            case Counter():
+                found.append(Counter())
+            case Quota():
+                found.append(replace(each, consumed=0))
+            case Last():
+                found.append(type(each))
+            case _:
+                found.append(each)
+    return found
 
 
 def rule_inserted(namespace: Namespace, change: InsertRule) -> Namespace:

@@ -97,6 +97,7 @@ class Address(Fact):
     local: str
     prefix_length: int
     peer: str = ""
+    broadcast: str = ""
     scope: str = "global"
     flags: tuple[str, ...] = ()
     label: str = ""

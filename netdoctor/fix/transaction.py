@@ -1,0 +1,189 @@
+"""Plans run step by step under a journal: all of it or, on an error, nothing; and undone later on request."""
+
+import errno
+import glob
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from netdoctor.errors import NetdoctorError
+from netdoctor.model.change import Change, SetSysctl
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.netlink.inside import Worker
+
+from . import journal as journals
+from .apply import apply, read_sysctl
+from .argv import Argv
+from .journal import Journal
+from .plan import Item, Plan
+from .sysctl_effect import derived
+
+ALREADY = (
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ESRCH,
+    errno.EADDRNOTAVAIL,
+    errno.EADDRINUSE,
+)
+
+
+class Unrestored(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of an undo that could not be made, with the command that stands for it and why."""
+
+    change: Change
+    command: tuple[Argv, ...]
+    why: str
+
+
+class RolledBack(msgspec.Struct, frozen=True, kw_only=True):
+    """What an undo did: commands in the order they ran, what stood already, what it could not put back."""
+
+    commands: tuple[Argv, ...] = ()
+    already: tuple[Argv, ...] = ()
+    unrestored: tuple[Unrestored, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.unrestored
+
+
+def run(plan: Plan, handles: Mapping[NamespaceId, int], journal: Journal) -> tuple[Argv, ...]:
+    """Applies the plan and returns the commands it stands for.
+
+    On any error the steps that were done are undone in reverse, and the error is raised again; a NetdoctorError tells
+    what could not be put back.
+    """
+    worker = Worker()
+    try:
+        for number, item in enumerate(plan.items):
+            _remember_derived(journal, number, item, handles, worker)
+            journal.mark(number, "running")
+            _apply_item(item, handles, worker)
+            journal.mark_done(number)
+    except BaseException as error:
+        result = roll_back(journal, handles)
+        if not result.complete:
+            left = "; ".join(f"{each.change}: {each.why}" for each in result.unrestored)
+            raise NetdoctorError(f"{error}; and undoing it left: {left}") from error
+        raise
+    finally:
+        worker.close()
+    return plan.commands
+
+
+def _apply_item(item: Item, handles: Mapping[NamespaceId, int], worker: Worker) -> None:
+    try:
+        apply(item.change, handles, worker)
+    except OSError as error:
+        command = "; ".join(" ".join(each) for each in item.typed)
+        raise NetdoctorError(f"{command}: {error.strerror or error}") from error
+
+
+def _remember_derived(
+    journal: Journal, number: int, item: Item, handles: Mapping[NamespaceId, int], worker: Worker
+) -> None:
+    """Notes the sysctls that this write will change along, as they are now: the snapshot may not have read them."""
+    change = item.change
+    fd = handles.get(change.namespace)
+    if not isinstance(change, SetSysctl) or fd is None:
+        return
+    found = worker.run(fd, lambda: _sysctls_like(change.key))
+    journal.derived[number] = [
+        SetSysctl(namespace=change.namespace, key=key, value=value) for key, value in found.items()
+    ]
+    journals.write(journal)
+
+
+def _sysctls_like(key: str) -> dict[str, str]:
+    """`key` itself and every key its write changes, with their values."""
+    pattern = derived(key)
+    paths = glob.glob(f"/proc/sys/{pattern}") if pattern else []
+    keys = [key, *sorted(path.removeprefix("/proc/sys/") for path in paths)]
+    return {each: read_sysctl(each) for each in keys}
+
+
+def roll_back(journal: Journal, handles: Mapping[NamespaceId, int]) -> RolledBack:
+    """Undoes what the journal says was done, from the last step to the first. Safe to repeat.
+
+    A step found as it was before is skipped; one that cannot be put back is reported and the others go on.
+    """
+    worker = Worker()
+    commands: list[Argv] = []
+    already: list[Argv] = []
+    unrestored: list[Unrestored] = []
+    try:
+        for number in range(len(journal.plan.items) - 1, -1, -1):
+            if journal.statuses[number] not in ("running", "done"):
+                continue
+            failed = False
+            for change, command in _undo_steps(journal, number):
+                why = _undo(change, handles, worker)
+                if why is None:
+                    commands += command
+                elif why == "":
+                    already += command
+                else:
+                    unrestored.append(Unrestored(change=change, command=command, why=why))
+                    failed = True
+            if not failed:
+                journal.mark(number, "undone")
+    finally:
+        worker.close()
+    journal.undone = not unrestored
+    journals.write(journal)
+    return RolledBack(commands=tuple(commands), already=tuple(already), unrestored=tuple(unrestored))
+
+
+def _undo_steps(journal: Journal, number: int) -> Iterable[tuple[Change, tuple[Argv, ...]]]:
+    """The inverse of one item with its commands, then the sysctls that went along with it."""
+    item = journal.plan.items[number]
+    remembered = journal.derived.get(number, [])
+    keys = {(each.namespace, each.key) for each in remembered}
+    commands = list(item.typed_inverse)
+    for change in item.inverse:
+        command = (commands.pop(0),) if commands else ()
+        if not (isinstance(change, SetSysctl) and (change.namespace, change.key) in keys):
+            yield change, command
+    for change in remembered:
+        name = change.key if "." in change.key else change.key.replace("/", ".")
+        yield change, (("sysctl", "-w", f"{name}={change.value}"),)
+
+
+def _undo(change: Change, handles: Mapping[NamespaceId, int], worker: Worker) -> str | None:
+    """None when it was put back, "" when it stood so already, else why it could not be."""
+    fd = handles.get(change.namespace)
+    if fd is None:
+        return "its namespace is gone"
+    try:
+        if isinstance(change, SetSysctl) and worker.run(fd, lambda: read_sysctl(change.key)) == change.value:
+            return ""
+        apply(change, handles, worker)
+    except OSError as error:
+        return "" if error.errno in ALREADY else (error.strerror or str(error))
+    except NetdoctorError as error:
+        return str(error)
+    return None
+
+
+def reopen(journal: Journal) -> dict[NamespaceId, int]:
+    """Open fds of the journal's namespaces, found by identity wherever they are now; those that are gone are missing."""
+    import os
+
+    from netdoctor.target import identity, visible
+
+    wanted = {*journal.paths, journal.host}
+    paths = [*journal.paths.values(), "/proc/thread-self/ns/net"]
+    found: dict[NamespaceId, int] = {}
+    for path in [*paths, *(path for path, _ in visible())]:
+        if wanted <= found.keys():
+            break
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        name = identity(fd)
+        if name in wanted and name not in found:
+            found[name] = fd
+        else:
+            os.close(fd)
+    return found
