@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|^[-+=#]")
-_NUMBERED = re.compile(r"^(\d{1,9})([.)])")
+_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 _REFERENCE = re.compile(r"(?<!\w)([@#])(?=\w)|(?<=:)()(?=//)|(?<=www)()(?=\.)", re.IGNORECASE)
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _FENCE = re.compile(r"`+")
@@ -42,8 +42,8 @@ def fenced(lines: Iterable[str], language: str = "") -> str:
 
 
 def code(text: str) -> str:
-    """An inline code span holding exactly the text."""
-    shown = terminal(text).replace("|", "\\|") or " "
+    """An inline code span holding exactly the text; not for table cells, which a | in it would end."""
+    shown = terminal(text) or " "
     longest = max((len(run) for run in _FENCE.findall(shown)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if shown[0] == "`" or shown[-1] == "`" else ""

@@ -22,6 +22,7 @@ class _Leg(msgspec.Struct, frozen=True):
     name: str
     drawing: str
     visits: tuple[way.Visit, ...]
+    stop: ReportHop | None
 
 
 def render(report: Report) -> str:
@@ -49,6 +50,7 @@ def _page(report: Report) -> dict[str, Any]:
         "counts": _counts(report),
         "glyphs": verdict.GLYPHS,
         "words": verdict.WORDS,
+        "outcomes": {"pass": "✓ pass", "block": "✗ BLOCKED", "unknown": "? CANNOT TELL"},
         "answers": verdict.ANSWERS,
         "question": question(report),
         "twin": _markup(_twin(report)),
@@ -69,7 +71,7 @@ def question(report: Report) -> str:
 
 def _leg(report: Report, name: str, hops: tuple[ReportHop, ...], anchors: dict[int, str]) -> _Leg:
     drawn = name == way.TARGET or way.stopped(hops) is not None
-    return _Leg(name, _markup(svg.draw(report, hops, anchors)) if drawn else "", way.visits(hops))
+    return _Leg(name, _markup(svg.draw(report, hops, anchors)) if drawn else "", way.visits(hops), way.stopped(hops))
 
 
 def _counts(report: Report) -> list[tuple[str, int]]:
@@ -122,6 +124,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["command"] = escape.command
+    made.filters["packet"] = lambda text: text.replace(" -> ", " → ")
     return made
 
 

@@ -19,6 +19,8 @@ CHAR = 6.35
 HEAD = 58
 GAP = 18
 INSET = 22
+SCALED = 736
+"""A drawing wider than this may be scaled down to it by a style sheet; a narrower one is left as it is."""
 _COLOURS = {"pass": "#1a7f4b", "block": "#c62828", "unknown": "#9a6700", "missed": "#c62828", "packet": "#9a6700"}
 _SANS = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif"'
 _MONO = 'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"'
@@ -51,9 +53,10 @@ def draw(report: Report, hops: Sequence[ReportHop], anchors: dict[int, str]) -> 
         parts.append(_crossing(here, there, columns, tops[place : place + 2]))
     for stay, top in zip(stays, tops, strict=True):
         parts.append(_stay(stay, columns[stay.lane].spine, top))
+    wide = ' class="wide"' if width > SCALED else ""
     label = markup(escape.terminal(f"The packet's way: {report.summary}"), quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="group" aria-label="{label}" '
+        f'<svg{wide} xmlns="http://www.w3.org/2000/svg" role="group" aria-label="{label}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
         f'font-size="12" {_SANS} fill="currentColor">\n' + "\n".join(parts) + "\n</svg>"
     )
@@ -72,7 +75,7 @@ def _columns(lanes: Sequence[Lane], stays: Sequence[Stay]) -> list[_Column]:
 
 
 def _length(row: Row) -> float:
-    mono = row.kind in ("packet", "device")
+    mono = row.kind in ("packet", "device", "start")
     letters = len(row.text) + (len(row.name) + 1 if row.name else 0)
     wide = sum(ord(char) > 0x2E80 for char in row.text) * CHAR
     return letters * (6.9 if mono else CHAR) + wide + (22 if row.kind in ("block", "unknown", "device") else 6)
@@ -154,7 +157,9 @@ def _shape(row: Row, x: float, y: float) -> str:
         case "unknown":
             return f'<path d="M{x:.1f} {y - 9:.1f}l9 9 -9 9 -9 -9z" fill="{colour}"/>'
         case "missed":
-            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="#ffffff" stroke="{colour}" stroke-width="2.5"/>'
+            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{colour}" stroke-width="2.5"/>'
+        case "start":
+            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="currentColor"/>'
         case _:
             return ""
 
@@ -170,7 +175,7 @@ def _words(row: Row, x: float, y: float) -> str:
         case "device":
             box = _pill(x - 23, y, len(row.text) * 7.0 + 14, "#33588a")
             return f'{box}<text x="{x - 16:.1f}" y="{y:.1f}" fill="#ffffff" font-size="11.5" {_MONO}>{text}</text>'
-        case "packet":
+        case "packet" | "start":
             return f'<text x="{x:.1f}" y="{y:.1f}" font-size="11.5" font-weight="600" {_MONO}>{text}</text>'
         case "more":
             return f'<text x="{x:.1f}" y="{y:.1f}" fill-opacity="0.72" font-style="italic">{text}</text>'

@@ -9,7 +9,7 @@ from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports import escape
 from netdoctor.reports.way import Visit, folded, goal, more, stopped, visits
 
-RowKind = Literal["packet", "device", "pass", "block", "unknown", "more", "note", "missed"]
+RowKind = Literal["start", "packet", "device", "pass", "block", "unknown", "more", "note", "missed"]
 LONGEST = 46
 """Characters of one row; what is longer is cut, and whole in the tooltip."""
 
@@ -68,6 +68,7 @@ def _role(name: str, place: int, report: Report) -> str:
 def _rows(stage: Visit, packet: str, anchors: dict[int, str]) -> tuple[Row, ...]:
     """A row for each step at a glance, one for a change of the packet, one for each interface it meets."""
     rows: list[Row] = []
+    before = packet
     device = stage.devices[0] if stage.devices else ""
     seen = {device}
     entry = [Row(kind="device", text=_short(device, 24), title=f"interface {device}")] if device else []
@@ -77,23 +78,24 @@ def _rows(stage: Visit, packet: str, anchors: dict[int, str]) -> tuple[Row, ...]
             continue
         if hop.packet and hop.packet != packet:
             packet = hop.packet
-            rows += _packet(packet)
+            rows += _packet(packet, "packet" if before else "start")
+            before = packet
         if hop.device and hop.device != device and hop.device not in seen:
             device = hop.device
             seen.add(device)
             rows.append(Row(kind="device", text=_short(device, 24), title=f"interface {device}"))
         rows += _step(hop, anchors.get(id(hop), ""))
-    arrived = next((place for place, row in enumerate(rows) if row.kind != "packet"), len(rows))
+    arrived = next((place for place, row in enumerate(rows) if row.kind not in ("start", "packet")), len(rows))
     return (*rows[:arrived], *entry, *rows[arrived:])
 
 
-def _packet(packet: str) -> list[Row]:
+def _packet(packet: str, kind: RowKind) -> list[Row]:
     """One row, or two where the addresses are long."""
     if len(packet) <= LONGEST:
-        return [Row(kind="packet", text=escape.terminal(packet).replace("->", "→"), title=packet)]
+        return [Row(kind=kind, text=escape.terminal(packet).replace("->", "→"), title=packet)]
     source, _, rest = packet.partition(" -> ")
     return [
-        Row(kind="packet", text=_short(source), title=packet),
+        Row(kind=kind, text=_short(source), title=packet),
         Row(kind="packet", text=_short(f"→ {rest}"), title=packet),
     ]
 

@@ -8,7 +8,7 @@ import msgspec
 from netdoctor.model.diagnosis import Report, ReportHop
 
 TARGET = "target"
-ESSENTIAL = ("route", "nat", "encapsulation", "bridge", "upstream", "resolver")
+ESSENTIAL = ("route", "nat", "encapsulation", "bridge", "upstream", "resolver", "local-port", "deliver")
 """Kinds worth a line of their own even where the packet passes."""
 
 

@@ -9,7 +9,10 @@ for (const pre of document.querySelectorAll("pre.command")) {
     const select = () => { getSelection().selectAllChildren(pre.querySelector("code")); };
     navigator.clipboard ? navigator.clipboard.writeText(text).then(done, select) : select();
   });
-  pre.append(button);
+  const around = document.createElement("div");
+  around.className = "copy";
+  pre.replaceWith(around);
+  around.append(pre, button);
 }
 function reveal() {
   const found = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
