@@ -58,9 +58,16 @@ class Ink(msgspec.Struct, frozen=True, kw_only=True):
         if room < min(16, self.width // 2):
             indent = self._short(follow) if hang is not None else [(" " * min(2, wide), "")]
             lines = fold(text, max(4, self.width - sum(cells(part) for part, _ in indent)))
-            return [self.paint(lead), *(self.paint([*indent, (line, style)]) for line in lines)]
+            return [*self._lead(lead), *(self.paint([*indent, (line, style)]) for line in lines)]
         first, *rest = fold(text, room) or [""]
         return [self.paint([*lead, (first, style)]), *(self.paint([*follow, (line, style)]) for line in rest)]
+
+    def _lead(self, lead: Sequence[Span]) -> list[str]:
+        """A lead on lines of its own; folded, in the style of its last word, where it is too wide for one."""
+        if sum(cells(part.rstrip()) for part, _ in lead[-1:]) + sum(cells(part) for part, _ in lead[:-1]) <= self.width:
+            return [self.paint(lead)]
+        style = next((style for part, style in reversed(lead) if part.strip()), "")
+        return [self.paint([(line, style)]) for line in fold("".join(part for part, _ in lead), self.width)]
 
     def _short(self, spans: Sequence[Span]) -> list[Span]:
         """The first span: the lane's own line, without the column after it."""
