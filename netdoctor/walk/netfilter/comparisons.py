@@ -1,6 +1,7 @@
 """Expressions that test or transform registers: cmp, range, bitwise, byteorder, lookup, and the ones that count."""
 
 from netdoctor.model.expression import Bitwise, Byteorder, Cmp, Connlimit, Limit, Lookup, Quota, Range
+from netdoctor.model.firewall import SetElement
 from netdoctor.model.unknown import Unknown
 
 from .registers import Bits, hidden_bits
@@ -79,30 +80,28 @@ def lookup(state: State, expression: Lookup) -> Outcome:
     if found is None:
         return False
     if expression.destination == 0:
-        return Decision(code=found.verdict, chain=found.chain) if found.verdict in CODES else found.verdict != "break"
+        return _decision(found) or found.verdict != "break"
     state.registers.store(expression.destination, Bits(found.value))
     return True
 
 
-CODES = ("accept", "drop", "queue", "jump", "goto", "return")
+def _decision(element: SetElement) -> Decision | None:
+    match element.verdict:
+        case "accept" | "drop" | "queue" | "jump" | "goto" | "return" as code:
+            return Decision(code=code, chain=element.chain)
+    return None
 
 
 def _undecided(state: State, expression: Lookup, why: Unknown) -> Outcome:
     """A verdict map with an unknown key may give any of its verdicts; a data map an unknown value."""
     if expression.destination is None:
         return why
-    found = state.set(expression.set)
-    elements = () if found is None or isinstance(found.elements, Unknown) else found.elements
+    asked = state.set(expression.set)
+    elements = () if asked is None or isinstance(asked.elements, Unknown) else asked.elements
     if expression.destination == 0:
-        decisions = {
-            (each.verdict, each.chain): Decision(code=each.verdict, chain=each.chain)
-            for each in elements
-            if each.verdict in CODES
-        }
-        if not elements:
-            return Alternatives(decisions=(Decision(code="drop"),), why=why.why)
-        return Alternatives(decisions=tuple(decisions.values()), why=why.why)
-    length = found.value_length if found else 16
+        decisions = dict.fromkeys(found for each in elements if (found := _decision(each)))
+        return Alternatives(decisions=tuple(decisions) or (Decision(code="drop"),), why=why.why)
+    length = asked.value_length if asked else 16
     state.registers.store(expression.destination, hidden_bits(length or 16, why.why))
     return why
 

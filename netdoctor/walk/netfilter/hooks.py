@@ -17,18 +17,26 @@ def base_chains(ruleset: Ruleset, family: HookFamily, hook: str, device: str = "
     """
     if isinstance(ruleset.tables, Unknown):
         return ()
-    found = [
-        (
-            place,
-            BaseChain(ruleset=ruleset, table=table, chain=chain, hook=hook, priority=place[0], is_nat=_is_nat(chain)),
-        )
+    hooked = [
+        (table, chain)
         for table in ruleset.tables
         if _sees(table, family, hook) and not table.dormant
         for chain in table.chains
         if chain.hook == hook and (not chain.devices or device in chain.devices)
-        for place in [_place(chain)]
     ]
-    return tuple(base for _, base in sorted(found, key=lambda pair: pair[0]))
+    ordered = sorted(hooked, key=lambda pair: _place(pair[1]))
+    return tuple(_base(ruleset, table, chain) for table, chain in ordered)
+
+
+def _base(ruleset: Ruleset, table: Table, chain: Chain) -> BaseChain:
+    return BaseChain(
+        ruleset=ruleset,
+        table=table,
+        chain=chain,
+        hook=chain.hook,
+        priority=_place(chain)[0],
+        is_nat=_is_nat(chain),
+    )
 
 
 def _is_nat(chain: Chain) -> bool:

@@ -1,4 +1,4 @@
-"""Expressions that load a register: meta, payload, rt, socket, fib, numgen, hash, exthdr, immediate (net/netfilter/nft_*.c)."""
+"""Expressions that load a register: meta, payload, rt, socket, fib, numgen, exthdr ... (net/netfilter/nft_*.c)."""
 
 import struct
 from ipaddress import ip_address
@@ -191,9 +191,8 @@ def exthdr(state: State, expression: Exthdr) -> Outcome:
     if expression.operation == 1:
         if state.packet.protocol != TCP:
             return False
-        state.registers.store(
-            expression.register, hidden_bits(max(expression.length, 1), "TCP options are not modelled")
-        )
+        bits = hidden_bits(max(expression.length, 1), "TCP options are not modelled")
+        state.registers.store(expression.register, bits)
         return True
     if expression.flags & 1:
         state.registers.store(expression.register, Bits(b"\0"))
@@ -206,9 +205,8 @@ def fib(state: State, expression: Fib) -> Outcome:
     packet = state.packet
     address = packet.source if "saddr" in expression.flags else packet.destination
     if expression.result == "type":
-        device = (
-            packet.in_device if "iif" in expression.flags else packet.out_device if "oif" in expression.flags else ""
-        )
+        flags = expression.flags
+        device = packet.in_device if "iif" in flags else packet.out_device if "oif" in flags else ""
         kind = state.facts.address_type(address, device)
         bits = hidden_bits(4, kind.why) if isinstance(kind, Unknown) else u32(ROUTE_TYPES.index(kind))
         state.registers.store(expression.register, bits)

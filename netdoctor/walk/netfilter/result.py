@@ -118,7 +118,7 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict unknown: some `doubts` decide; `otherwise` is the verdict when none of them matches.
     rule: the rule or policy that gave `verdict` (or `otherwise`). matched: every rule surely met, jumps included.
-    packet: after the chain's changes, on the accepting way; uncertain: its fields that only doubtful rules changed -> why.
+    packet: after the chain's changes, on the accepting way; uncertain: its fields only doubtful rules changed -> why.
     reject: how a drop is answered ("icmp-port-unreachable", "tcp-reset"), empty for silence.
     notrack, zone, helper: what the chain asked of conntrack. tproxy: "address:port" the packet is handed to.
     needs: not finished; read these and evaluate again.

@@ -1,5 +1,6 @@
 """nf_tables set lookups on a set's elements as they were read (nft_set_hash.c, nft_set_rbtree.c, nft_set_pipapo.c)."""
 
+from netdoctor.model.expression import Connlimit, Limit, Quota
 from netdoctor.model.firewall import Set, SetElement
 from netdoctor.model.unknown import UNREAD, Unknown
 
@@ -8,7 +9,7 @@ from .result import RulesetNeed
 from .state import Pending, State
 
 
-def look_up(state: State, name: str, register: int) -> SetElement | None | Unknown | Pending:
+def look_up(state: State, name: str, register: int) -> SetElement | Unknown | Pending | None:
     """The element that takes the register's value; None when there is none."""
     found = state.set(name)
     if found is None:
@@ -23,8 +24,8 @@ def look_up(state: State, name: str, register: int) -> SetElement | None | Unkno
     return find(found, found.elements, state.registers.load(register, found.key_length))
 
 
-def find(found: Set, elements: tuple[SetElement, ...], bits: Bits) -> SetElement | None | Unknown:
-    """Searches one set. With hidden bits the answer is still sure when no element could take the value, or a catchall."""
+def find(found: Set, elements: tuple[SetElement, ...], bits: Bits) -> SetElement | Unknown | None:
+    """Searches one set. With hidden bits the answer is sure only when no element could take the value."""
     catchall = next((element for element in elements if element.catchall), None)
     if not bits.known:
         could = any(element.catchall or _could_be(found, element, bits) for element in elements)
@@ -34,9 +35,7 @@ def find(found: Set, elements: tuple[SetElement, ...], bits: Bits) -> SetElement
     else:
         hit = next((each for each in elements if not each.catchall and each.key == bits.value), None)
     hit = hit or catchall
-    if hit is not None and any(
-        expression.__struct_config__.tag in ("limit", "quota", "connlimit") for expression in hit.expressions
-    ):
+    if hit is not None and any(isinstance(expression, Limit | Quota | Connlimit) for expression in hit.expressions):
         return Unknown(f"an element of set {found.name} counts packets")
     return hit
 
@@ -48,7 +47,7 @@ def _could_be(found: Set, element: SetElement, bits: Bits) -> bool:
 
 
 def _interval(elements: tuple[SetElement, ...], key: bytes) -> SetElement | None:
-    """Half-open intervals: a start, and an interval_end one past the last value. Newer kernels may close with key_end."""
+    """Half-open intervals: a start, and an interval_end one past the last value; or closed ones with key_end."""
     best: SetElement | None = None
     for element in elements:
         if element.catchall or element.key > key:

@@ -26,7 +26,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alternatives(msgspec.Struct, frozen=True, kw_only=True):
-    """One of several decisions, or none: a map looked up by a value nobody knows. goes_on: the rule is not over with it."""
+    """One of several decisions, or none: a map looked up by a value nobody knows. goes_on: the rule is not over."""
 
     decisions: tuple[Decision, ...]
     why: str

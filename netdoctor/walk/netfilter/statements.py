@@ -7,8 +7,21 @@ from typing import Literal
 import msgspec
 
 from netdoctor.model.expression import (
-    Dynset, Forward, Masquerade, MetaSet, Nat, Objref, Opaque, PayloadSet, Queue, Redirect, Reject, Synproxy, Tproxy, Verdict,
-)  # fmt: skip
+    Dynset,
+    Forward,
+    Masquerade,
+    MetaSet,
+    Nat,
+    Objref,
+    Opaque,
+    PayloadSet,
+    Queue,
+    Redirect,
+    Reject,
+    Synproxy,
+    Tproxy,
+    Verdict,
+)
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP, UDP
 
@@ -185,10 +198,9 @@ def tproxy(state: State, expression: Tproxy) -> Outcome:
     if packet.protocol not in (TCP, UDP):
         return False
     length = 4 if packet.family == 4 else 16
-    address = (
-        _text(state.registers.load(expression.address, length).value) if expression.address else packet.destination
-    )
-    port = _port(state.registers.load(expression.port, 2)) if expression.port else packet.destination_port
+    registers = state.registers
+    address = _text(registers.load(expression.address, length).value) if expression.address else packet.destination
+    port = _port(registers.load(expression.port, 2)) if expression.port else packet.destination_port
     found = state.facts.has_listener(msgspec.structs.replace(packet, destination=address, destination_port=port))
     if found is True:
         state.tproxy = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

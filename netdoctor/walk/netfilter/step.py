@@ -24,12 +24,12 @@ STEPS: dict[type, Callable[[State, Any], Outcome]] = {
     e.Fib: loads.fib, e.Rt: loads.rt, e.SocketLookup: loads.socket_lookup, e.Numgen: loads.numgen, e.Hash: loads.numgen,
     e.Exthdr: loads.exthdr, e.Cmp: comparisons.cmp, e.Range: comparisons.within, e.Bitwise: comparisons.bitwise,
     e.Byteorder: comparisons.byteorder, e.Lookup: comparisons.lookup, e.Limit: comparisons.counting,
-    e.Quota: comparisons.counting, e.Connlimit: comparisons.counting, e.Counter: nothing, e.Last: nothing, e.Log: nothing,
-    e.Dup: nothing, e.Reject: statements.reject, e.Nat: statements.nat, e.Masquerade: statements.masquerade,
+    e.Quota: comparisons.counting, e.Connlimit: comparisons.counting, e.Counter: nothing, e.Last: nothing,
+    e.Log: nothing, e.Dup: nothing, e.Reject: statements.reject, e.Nat: statements.nat, e.Masquerade: statements.masquerade,
     e.Redirect: statements.masquerade, e.Notrack: statements.notrack, e.Queue: statements.queue,
     e.MetaSet: statements.meta_set, e.PayloadSet: statements.payload_set, e.CtSet: conntrack_view.ct_set,
-    e.Objref: statements.objref, e.Dynset: statements.dynset, e.Tproxy: statements.tproxy, e.Forward: statements.steals,
-    e.Synproxy: statements.steals, e.Opaque: statements.opaque,
+    e.Objref: statements.objref, e.Dynset: statements.dynset, e.Tproxy: statements.tproxy,
+    e.Forward: statements.steals, e.Synproxy: statements.steals, e.Opaque: statements.opaque,
 }  # fmt: skip
 
 

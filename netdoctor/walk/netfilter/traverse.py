@@ -1,5 +1,7 @@
 """A packet through one base chain and every chain it jumps to, in three values."""
 
+from typing import Literal
+
 import msgspec
 
 from netdoctor.model.firewall import Chain, Rule
@@ -63,6 +65,14 @@ def rule_ref(base: BaseChain, chain: Chain, rule: Rule) -> RuleRef:
         backend=table.backend, family=table.family, table=table.name, chain=chain.name, line=rule.line,
         handle=rule.handle, text=rule_text(table, chain, rule), comment=rule.comment, rule=rule,
     )  # fmt: skip
+
+
+def verdict_of(decision: Decision) -> Literal["accept", "drop", "queue"]:
+    """The verdict of a terminal decision."""
+    match decision.code:
+        case "accept" | "drop" | "queue" as code:
+            return code
+    raise AssertionError(f"{decision.code} is not a verdict")
 
 
 class _Walk:
@@ -158,8 +168,7 @@ class _Walk:
         return final
 
     def add_doubt(self, final: Final, why: str) -> None:
-        code = final.decision.code
-        assert code == "accept" or code == "drop" or code == "queue"
+        code = verdict_of(final.decision)
         self.doubts.append((Doubt(rule=final.rule, why=why, verdict=code, binding=final.decision.binding), final))
 
     def rules_of(self, chain: Chain) -> tuple[Rule, ...]:
@@ -176,8 +185,7 @@ class _Walk:
     def result(self, final: Final) -> ChainResult:
         """Settles the doubts against the verdict that stands when none of them holds."""
         decision, state = final.decision, self.state
-        code = decision.code
-        assert code == "accept" or code == "drop" or code == "queue"
+        code = verdict_of(decision)
         differ = [d for d in self.doubts if (d[0].verdict, d[0].binding) != (code, decision.binding)]
         accepting = next((d[1].decision for d in differ if d[0].verdict == "accept"), decision)
         taken = accepting if code != "accept" else decision

@@ -92,9 +92,8 @@ def _tuples(packet: Packet, info: ConntrackInfo) -> bool | Unknown:
             continue
         address = packed(side.destination if index % 2 else side.source)
         port = side.destination_port if index % 2 else side.source_port
-        if info.asked & address_bit and address_matches(address, *info.addresses[index]) == bool(
-            info.invert & address_bit
-        ):
+        fits = address_matches(address, *info.addresses[index])
+        if info.asked & address_bit and fits == bool(info.invert & address_bit):
             return False
         low, high = info.ports[index]
         if info.asked & port_bit and (low <= port <= high) == bool(info.invert & port_bit):

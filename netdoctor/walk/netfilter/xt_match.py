@@ -11,7 +11,7 @@ from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from .headers import SYN, mac_bytes, packed
 from .loads import ROUTE_TYPES, packet_type, reverse_path
 from .state import Outcome, State
-from .xt_conntrack import conntrack, connmark, conntrack_state
+from .xt_conntrack import connmark, conntrack, conntrack_state
 from .xt_header import device_matches
 from .xt_set import ipset
 
@@ -92,11 +92,11 @@ def multiport(state: State, match: XtMatch) -> Outcome:
 
 def mark(state: State, match: XtMatch) -> Outcome:
     want, mask, invert = struct.unpack_from("=2IB", match.info)
-    return state.doubt("mark") or ((state.packet.mark & mask) == want) != bool(invert)
+    return state.doubt("mark") or bool((state.packet.mark & mask) == want) != bool(invert)
 
 
 def addrtype(state: State, match: XtMatch) -> Outcome:
-    """struct xt_addrtype_info_v1: bit sets of route types; flags 1, 2 invert source, destination, 4, 8 limit to in, out."""
+    """struct xt_addrtype_info_v1: bit sets of route types; 1 and 2 invert, 4 and 8 limit to the in or out device."""
     source, destination, flags = struct.unpack_from("=2HI", match.info)
     if match.revision == 0:
         flags = bool(flags) | bool(struct.unpack_from("=I", match.info, 8)[0]) << 1
@@ -144,7 +144,8 @@ def physdev(state: State, match: XtMatch) -> Outcome:
         return all(bool(invert & bit) for bit, wanted in plain if wanted)
     tests = (
         (4, bool(packet.out_port)), (8, bool(packet.in_port)), (16, bool(packet.out_port)),
-        (1, device_matches(inside, packet.in_port)), (2, bool(packet.out_port) and device_matches(outside, packet.out_port)),
+        (1, device_matches(inside, packet.in_port)),
+        (2, bool(packet.out_port) and device_matches(outside, packet.out_port)),
     )  # fmt: skip
     return all(holds != bool(invert & bit) for bit, holds in tests if asked & bit)
 
@@ -163,21 +164,19 @@ def length(state: State, match: XtMatch) -> Outcome:
 def ttl(state: State, match: XtMatch) -> Outcome:
     """struct ipt_ttl_info and ip6t_hl_info: equal, not equal, less, greater."""
     mode, value = match.info[0], match.info[1]
-    packet = state.packet
-    return (
-        state.doubt("ttl") or (packet.ttl == value, packet.ttl != value, packet.ttl < value, packet.ttl > value)[mode]
-    )
+    mine = state.packet.ttl
+    return state.doubt("ttl") or (mine == value, mine != value, mine < value, mine > value)[mode]
 
 
 def dscp(state: State, match: XtMatch) -> Outcome:
     if match.name == "tos":
-        mask, value, invert = struct.unpack_from("=3B", match.info)
+        mask, value, invert = match.info[0], match.info[1], match.info[2]
         return state.doubt("tos") or ((state.packet.tos & mask) == value) != bool(invert)
     return state.doubt("tos") or (state.packet.tos >> 2 == match.info[0]) != bool(match.info[1])
 
 
 def pkttype(state: State, match: XtMatch) -> Outcome:
-    kind, invert = struct.unpack_from("=2i", match.info)
+    kind, invert = match.info[0], match.info[4]
     bits = packet_type(state.packet)
     if not state.packet.in_device and ip_address(state.packet.destination).is_multicast:
         return (kind == 2) != bool(invert)

@@ -97,14 +97,13 @@ def connmark(state: State, target: XtTarget) -> Outcome:
         return True
 
     def shifted(number: int) -> int:
-        return (number >> bits if direction else number << bits) & 0xFFFFFFFF
+        return int(number >> bits if direction else number << bits) & 0xFFFFFFFF
 
     if mode == SET:
         set_mark(state, shifted((view.mark & ~ct_mask) ^ value))
     elif mode == SAVE:
-        set_mark(
-            state, (view.mark & ~ct_mask) ^ shifted(state.packet.mark & packet_mask), state.uncertain.get("mark", "")
-        )
+        saved = shifted(state.packet.mark & packet_mask)
+        set_mark(state, (view.mark & ~ct_mask) ^ saved, state.uncertain.get("mark", ""))
     elif why := state.uncertain.get("conntrack"):
         state.uncertain["mark"] = why
     else:
@@ -185,8 +184,8 @@ def passing(state: State, target: XtTarget) -> Outcome:
 
 TARGETS: dict[str, Callable[[State, XtTarget], Outcome]] = {
     **dict.fromkeys(("SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP"), nat), "REJECT": reject, "MARK": mark,
-    "CONNMARK": connmark, "CT": ct, "NOTRACK": notrack, "TPROXY": tproxy, "TTL": ttl, "HL": ttl, "DSCP": tos, "TOS": tos,
-    "CLASSIFY": classify, "NFQUEUE": nfqueue, **dict.fromkeys(PASSING, passing),
+    "CONNMARK": connmark, "CT": ct, "NOTRACK": notrack, "TPROXY": tproxy, "TTL": ttl, "HL": ttl, "DSCP": tos,
+    "TOS": tos, "CLASSIFY": classify, "NFQUEUE": nfqueue, **dict.fromkeys(PASSING, passing),
 }  # fmt: skip
 
 

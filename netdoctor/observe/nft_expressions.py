@@ -1,0 +1,296 @@
+"""NFTA_RULE_EXPRESSIONS -> typed expressions. Numbers are big-endian. Source: linux/netfilter/nf_tables.h."""
+
+import struct
+from collections.abc import Callable
+
+from netdoctor.model import expression as e
+from netdoctor.netlink.wire import Attributes, attributes, be16, be32, be64, each, text
+
+META_KEYS = (
+    "len", "protocol", "priority", "mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "skuid", "skgid",
+    "nftrace", "rtclassid", "secmark", "nfproto", "l4proto", "bri_iifname", "bri_oifname", "pkttype", "cpu", "iifgroup",
+    "oifgroup", "cgroup", "prandom", "secpath", "iifkind", "oifkind", "bri_iifpvid", "bri_iifvproto", "time", "day",
+    "hour", "sdif", "sdifname", "broute",
+)  # fmt: skip
+CT_KEYS = (
+    "state", "direction", "status", "mark", "secmark", "expiration", "helper", "l3protocol", "src", "dst", "protocol",
+    "proto_src", "proto_dst", "labels", "packets", "bytes", "avgpkt", "zone", "event", "src_ip", "dst_ip", "src_ip6",
+    "dst_ip6", "id",
+)  # fmt: skip
+RT_KEYS = ("classid", "nexthop4", "nexthop6", "tcpmss", "ipsec")
+SOCKET_KEYS = ("transparent", "mark", "wildcard", "cgroupv2")
+FIB_RESULTS = ("unspec", "oif", "oifname", "type")
+FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif", "present")
+BASES: tuple[e.PayloadBase, ...] = ("link", "network", "transport", "inner", "tunnel")
+COMPARISONS: tuple[e.Comparison, ...] = ("eq", "neq", "lt", "lte", "gt", "gte")
+VERDICTS: dict[int, e.VerdictCode] = {
+    0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
+}  # fmt: skip
+EMPTY = memoryview(b"")
+ZERO = memoryview(bytes(8))
+
+
+def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tuple[e.AnyExpression, ...]:
+    """The expressions of one rule. `seen` holds what earlier rules had alike: most expressions repeat."""
+    found: list[e.AnyExpression] = []
+    offset, end = 0, len(payload)
+    while offset + 4 <= end:
+        length = payload[offset] | payload[offset + 1] << 8
+        if length < 4:
+            break
+        raw = payload[offset + 4 : offset + length]
+        expression = seen.get(raw)
+        if expression is None:
+            expression = seen[raw] = decode(memoryview(raw))
+        found.append(expression)
+        offset += (length + 3) & ~3
+    return tuple(found)
+
+
+def decode(element: memoryview) -> e.AnyExpression:
+    """One NFTA_LIST_ELEM. What is not understood, or not as expected, becomes Opaque with its bytes."""
+    parts = attributes(element)
+    name, body = text(parts.get(1, EMPTY)), parts.get(2, EMPTY)
+    reader = READERS.get(name)
+    found = None
+    if reader is not None:
+        try:
+            found = reader(attributes(body))
+        except (KeyError, IndexError, struct.error):
+            found = None
+    return found or e.Opaque(name=name, raw=bytes(body))
+
+
+def verdict_of(body: memoryview) -> tuple[e.VerdictCode, str]:
+    """NFTA_DATA_VERDICT: what, and the chain of a jump or goto. A queue's number sits in the upper half of its code."""
+    parts = attributes(body)
+    code = int.from_bytes(parts[1], "big", signed=True)
+    known = VERDICTS.get(code if code < 0 else code & 0xFF)
+    if known is None:
+        raise KeyError(code)
+    return known, text(parts.get(2, EMPTY))
+
+
+def _value(body: memoryview) -> bytes:
+    return bytes(attributes(body)[1])
+
+
+def _key(names: tuple[str, ...], number: int) -> str:
+    return names[number] if number < len(names) else f"key-{number}"
+
+
+def _meta(a: Attributes) -> e.AnyExpression:
+    key = _key(META_KEYS, be32(a[2]))
+    return e.MetaSet(key=key, register=be32(a[3])) if 3 in a else e.Meta(key=key, register=be32(a[1]))
+
+
+def _payload(a: Attributes) -> e.AnyExpression:
+    base, offset, length = BASES[be32(a[2])], be32(a[3]), be32(a[4])
+    if 5 not in a:
+        return e.Payload(base=base, offset=offset, length=length, register=be32(a[1]))
+    return e.PayloadSet(
+        base=base, offset=offset, length=length, register=be32(a[5]), checksum_type=be32(a.get(6, ZERO)),
+        checksum_offset=be32(a.get(7, ZERO)), checksum_flags=be32(a.get(8, ZERO)),
+    )  # fmt: skip
+
+
+def _cmp(a: Attributes) -> e.AnyExpression:
+    return e.Cmp(operator=COMPARISONS[be32(a[2])], register=be32(a[1]), value=_value(a[3]))
+
+
+def _range(a: Attributes) -> e.AnyExpression:
+    return e.Range(operator="neq" if be32(a[2]) else "eq", register=be32(a[1]), low=_value(a[3]), high=_value(a[4]))
+
+
+def _bitwise(a: Attributes) -> e.AnyExpression | None:
+    """Operations past lshift and rshift (newer kernels' and, or, xor of two registers) stay opaque."""
+    operation = be32(a.get(6, ZERO))
+    source, destination, length = be32(a[1]), be32(a[2]), be32(a[3])
+    if operation == 0:
+        return e.Bitwise(source=source, destination=destination, length=length, mask=_value(a[4]), xor=_value(a[5]))
+    if operation > 2:
+        return None
+    return e.Bitwise(
+        source=source, destination=destination, length=length, operation="lshift" if operation == 1 else "rshift",
+        value=_value(a[7]),
+    )  # fmt: skip
+
+
+def _byteorder(a: Attributes) -> e.AnyExpression:
+    return e.Byteorder(
+        source=be32(a[1]), destination=be32(a[2]), operation="hton" if be32(a[3]) else "ntoh", length=be32(a[4]),
+        size=be32(a[5]),
+    )  # fmt: skip
+
+
+def _immediate(a: Attributes) -> e.AnyExpression:
+    parts = attributes(a[2])
+    if 2 in parts:
+        code, chain = verdict_of(parts[2])
+        return e.Verdict(code=code, chain=chain)
+    return e.Immediate(register=be32(a[1]), value=bytes(parts[1]))
+
+
+def _lookup(a: Attributes) -> e.AnyExpression:
+    return e.Lookup(
+        set=text(a[1]), register=be32(a[2]), destination=be32(a[3]) if 3 in a else None,
+        invert=bool(be32(a.get(5, ZERO)) & 1),
+    )  # fmt: skip
+
+
+def _ct(a: Attributes) -> e.AnyExpression:
+    key, direction = _key(CT_KEYS, be32(a[2])), a[3][0] if 3 in a else None
+    if 4 in a:
+        return e.CtSet(key=key, register=be32(a[4]), direction=direction)
+    return e.Ct(key=key, register=be32(a[1]), direction=direction)
+
+
+def _fib(a: Attributes) -> e.AnyExpression:
+    flags = be32(a[3])
+    named = tuple(name for bit, name in enumerate(FIB_FLAGS) if flags >> bit & 1)
+    return e.Fib(register=be32(a[1]), result=FIB_RESULTS[be32(a[2])], flags=named)
+
+
+def _rt(a: Attributes) -> e.AnyExpression:
+    return e.Rt(key=_key(RT_KEYS, be32(a[2])), register=be32(a[1]))
+
+
+def _socket(a: Attributes) -> e.AnyExpression:
+    return e.SocketLookup(key=_key(SOCKET_KEYS, be32(a[1])), register=be32(a[2]), level=be32(a.get(3, ZERO)))
+
+
+def _numgen(a: Attributes) -> e.AnyExpression:
+    return e.Numgen(
+        mode="random" if be32(a[3]) else "inc", modulus=be32(a[2]), register=be32(a[1]), offset=be32(a.get(4, ZERO))
+    )
+
+
+def _hash(a: Attributes) -> e.AnyExpression:
+    return e.Hash(
+        mode="symhash" if be32(a.get(7, ZERO)) else "jhash", register=be32(a[2]), modulus=be32(a[4]),
+        source=be32(a.get(1, ZERO)), length=be32(a.get(3, ZERO)), seed=be32(a[5]) if 5 in a else None,
+        offset=be32(a.get(6, ZERO)),
+    )  # fmt: skip
+
+
+def _exthdr(a: Attributes) -> e.AnyExpression:
+    return e.Exthdr(
+        operation=be32(a.get(6, ZERO)), type=a[2][0], offset=be32(a[3]), length=be32(a[4]), flags=be32(a.get(5, ZERO)),
+        register=be32(a.get(1, ZERO)), source=be32(a.get(7, ZERO)),
+    )  # fmt: skip
+
+
+def _limit(a: Attributes) -> e.AnyExpression:
+    return e.Limit(
+        rate=be64(a[1]), unit_s=be64(a[2]), burst=be32(a.get(3, ZERO)),
+        kind="bytes" if be32(a.get(4, ZERO)) else "packets", over=bool(be32(a.get(5, ZERO)) & 1),
+    )  # fmt: skip
+
+
+def _quota(a: Attributes) -> e.AnyExpression:
+    return e.Quota(bytes=be64(a[1]), consumed=be64(a.get(4, ZERO)), over=bool(be32(a.get(2, ZERO)) & 1))
+
+
+def _connlimit(a: Attributes) -> e.AnyExpression:
+    return e.Connlimit(count=be32(a[1]), over=bool(be32(a.get(2, ZERO)) & 1))
+
+
+def _counter(a: Attributes) -> e.AnyExpression:
+    return e.Counter(packets=be64(a.get(2, ZERO)), bytes=be64(a.get(1, ZERO)))
+
+
+def _last(a: Attributes) -> e.AnyExpression:
+    return e.Last()
+
+
+def _log(a: Attributes) -> e.AnyExpression:
+    return e.Log(
+        prefix=text(a.get(2, EMPTY)), group=be16(a[1]) if 1 in a else None, level=be32(a[5]) if 5 in a else None,
+        flags=be32(a.get(6, ZERO)), snap_length=be32(a[3]) if 3 in a else None,
+        queue_threshold=be16(a[4]) if 4 in a else None,
+    )  # fmt: skip
+
+
+def _reject(a: Attributes) -> e.AnyExpression:
+    return e.Reject(kind=be32(a[1]), code=a.get(2, ZERO)[0])
+
+
+def _nat(a: Attributes) -> e.AnyExpression:
+    return e.Nat(
+        kind="dnat" if be32(a[1]) else "snat", family="ip" if be32(a[2]) == 2 else "ip6",
+        address_min=be32(a.get(3, ZERO)), address_max=be32(a.get(4, ZERO)), port_min=be32(a.get(5, ZERO)),
+        port_max=be32(a.get(6, ZERO)), flags=be32(a.get(7, ZERO)),
+    )  # fmt: skip
+
+
+def _masq(a: Attributes) -> e.AnyExpression:
+    return e.Masquerade(port_min=be32(a.get(2, ZERO)), port_max=be32(a.get(3, ZERO)), flags=be32(a.get(1, ZERO)))
+
+
+def _redir(a: Attributes) -> e.AnyExpression:
+    return e.Redirect(port_min=be32(a.get(1, ZERO)), port_max=be32(a.get(2, ZERO)), flags=be32(a.get(3, ZERO)))
+
+
+def _notrack(a: Attributes) -> e.AnyExpression:
+    return e.Notrack()
+
+
+def _queue(a: Attributes) -> e.AnyExpression:
+    return e.Queue(
+        number=be16(a.get(1, ZERO)), total=be16(a[2]) if 2 in a else 1, flags=be16(a.get(3, ZERO)),
+        register=be32(a.get(4, ZERO)),
+    )  # fmt: skip
+
+
+def _objref(a: Attributes) -> e.AnyExpression:
+    return e.Objref(
+        kind=be32(a.get(1, ZERO)), name=text(a.get(2, EMPTY)), set=text(a.get(4, EMPTY)), register=be32(a.get(3, ZERO))
+    )
+
+
+def _tproxy(a: Attributes) -> e.AnyExpression:
+    return e.Tproxy(family=be32(a[1]), address=be32(a.get(2, ZERO)), port=be32(a.get(3, ZERO)))
+
+
+def _dup(a: Attributes) -> e.AnyExpression:
+    return e.Dup(address=be32(a.get(1, ZERO)), device=be32(a.get(2, ZERO)))
+
+
+def _fwd(a: Attributes) -> e.AnyExpression:
+    return e.Forward(device=be32(a[1]), address=be32(a.get(2, ZERO)), family=be32(a.get(3, ZERO)))
+
+
+def _synproxy(a: Attributes) -> e.AnyExpression:
+    return e.Synproxy(mss=be16(a.get(1, ZERO)), window_scale=a.get(2, ZERO)[0], flags=be32(a.get(3, ZERO)))
+
+
+def nested(a: Attributes, one: int, many: int) -> tuple[e.AnyExpression, ...]:
+    """The expressions of a set element or dynset: one, or a list of them."""
+    if many in a:
+        return tuple(decode(element) for _, element in each(a[many]))
+    return (decode(a[one]),) if one in a else ()
+
+
+def _dynset(a: Attributes) -> e.AnyExpression:
+    return e.Dynset(
+        set=text(a[1]), operation=("add", "update", "delete")[be32(a[3])], key=be32(a[4]), value=be32(a.get(5, ZERO)),
+        timeout_ms=be64(a.get(6, ZERO)), invert=bool(be32(a.get(9, ZERO)) & 1), expressions=nested(a, 7, 10),
+    )  # fmt: skip
+
+
+def _match(a: Attributes) -> e.AnyExpression:
+    return e.XtMatch(name=text(a[1]), revision=be32(a[2]), info=bytes(a[3]))
+
+
+def _target(a: Attributes) -> e.AnyExpression:
+    return e.XtTarget(name=text(a[1]), revision=be32(a[2]), info=bytes(a[3]))
+
+
+READERS: dict[str, Callable[[Attributes], e.AnyExpression | None]] = {
+    "meta": _meta, "payload": _payload, "cmp": _cmp, "range": _range, "bitwise": _bitwise, "byteorder": _byteorder,
+    "immediate": _immediate, "lookup": _lookup, "ct": _ct, "fib": _fib, "rt": _rt, "socket": _socket,
+    "numgen": _numgen, "hash": _hash, "exthdr": _exthdr, "limit": _limit, "quota": _quota, "connlimit": _connlimit,
+    "counter": _counter, "last": _last, "log": _log, "reject": _reject, "nat": _nat, "masq": _masq, "redir": _redir,
+    "notrack": _notrack, "queue": _queue, "objref": _objref, "tproxy": _tproxy, "dup": _dup, "fwd": _fwd,
+    "synproxy": _synproxy, "dynset": _dynset, "match": _match, "target": _target,
+}  # fmt: skip
