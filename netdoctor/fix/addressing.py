@@ -149,6 +149,7 @@ def _key(address: Address) -> tuple[int, str, int]:
 
 def _as_kept(namespace: Namespace, link: Link, address: Address) -> Address:
     """The flags and label the kernel gives a new address."""
+    address = replace(address, index=link.index)
     flags = [flag for flag in address.flags if flag not in ("secondary", "permanent")]
     if address.family == 4 and any(
         _same_subnet(old, address) and old.local != address.local for old in known(namespace.addresses)
@@ -157,7 +158,7 @@ def _as_kept(namespace: Namespace, link: Link, address: Address) -> Address:
     if address.valid_s is None:
         flags.append("permanent")
     label = address.label or (link.name if address.family == 4 else "")
-    return replace(address, index=link.index, flags=tuple(flags), label=label)
+    return replace(address, flags=tuple(flags), label=label)
 
 
 def deleted(namespace: Namespace, link: Link, address: Address) -> Namespace:

@@ -19,18 +19,24 @@ from netdoctor.model.snapshot import Namespace, Snapshot
 from netdoctor.model.unknown import Unknown
 
 from .addressing import LOCAL
-from .effect import same_route
+from .effect import effects, same_route
 from .seen import device_name, known
 
 
 def difference(have: Snapshot, want: Snapshot) -> tuple[Change, ...]:
-    """The changes that lead from `have` to `want`, in an order the kernel accepts."""
+    """The changes that lead from `have` to `want`, in an order the kernel accepts.
+
+    Each subject is compared after the ones before it are back: a link that comes up brings its routes by itself.
+    """
     changes: list[Change] = []
-    for where, namespace in want.namespaces.items():
-        old = have.namespaces.get(where)
-        if old is not None and old != namespace:
-            changes += [*_sysctls(old, namespace), *_links(old, namespace), *_addresses(old, namespace)]
-            changes += [*_routes(old, namespace), *_neighbours(old, namespace)]
+    for step in (_sysctls, _links, _addresses, _routes, _neighbours):
+        missing: list[Change] = []
+        for where, namespace in want.namespaces.items():
+            old = have.namespaces.get(where)
+            if old is not None and old != namespace:
+                missing += step(old, namespace)
+        have = effects(missing, have)
+        changes += missing
     return tuple(changes)
 
 

@@ -34,7 +34,7 @@ from netdoctor.model.change import (
     SetNeighbour,
     SetSysctl,
 )
-from netdoctor.model.network import FdbEntry, Neighbour, Route
+from netdoctor.model.network import FdbEntry, Neighbour, Qdisc, Route
 from netdoctor.model.snapshot import Namespace, Snapshot
 from netdoctor.model.unknown import Unknown
 
@@ -199,6 +199,8 @@ def _qdisc(namespace: Namespace, change: AddQdisc | DeleteQdisc) -> Namespace:
         filters[change.link] = change.filters
     link = link_named(namespace, change.link)
     if link and change.qdisc.parent == "root":
-        kind = change.qdisc.kind if isinstance(change, AddQdisc) else "noqueue"
-        namespace = with_link(namespace, replace(link, qdisc=kind))
+        if isinstance(change, DeleteQdisc):
+            default = "noqueue" if link.kind else "pfifo_fast"
+            qdiscs = (*qdiscs, Qdisc(index=link.index, kind=default, handle="0:", parent="root"))
+        namespace = with_link(namespace, replace(link, qdisc=qdiscs[-1].kind))
     return replace(namespace, qdiscs=qdiscs, filters=filters)

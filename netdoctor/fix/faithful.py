@@ -32,6 +32,6 @@ def qdisc_loss(qdisc: Qdisc, filters: tuple[TrafficFilter, ...]) -> str:
         return f"its filters ({kinds}) cannot be put back: their program is known to the kernel alone"
     if qdisc.kind in SIZED_QDISCS and "limit" in qdisc.options:
         return ""
-    if qdisc.kind == "tbf" and {"rate_bytes", "burst_bytes", "limit"} <= qdisc.options.keys():
+    if qdisc.kind == "tbf" and all(qdisc.options.get(name) for name in ("rate_bytes", "burst_bytes", "limit")):
         return ""
     return "" if qdisc.kind in PLAIN_QDISCS else f"a {qdisc.kind} queueing discipline cannot be put back as it was"

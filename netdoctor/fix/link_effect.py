@@ -59,10 +59,29 @@ def _plain(namespace: Namespace, link: Link, change: SetLink) -> Namespace:
     )
     namespace = with_link(namespace, new)
     if new.mtu_bytes < IPV6_MINIMUM_MTU_BYTES <= link.mtu_bytes:
-        return v6_lost(namespace, new)
+        return _without_ipv6(v6_lost(namespace, new), new.name)
     if link.mtu_bytes < IPV6_MINIMUM_MTU_BYTES <= new.mtu_bytes:
-        return v6_regained(namespace, new)
+        return v6_regained(_with_ipv6(namespace, new.name), new)
     return namespace
+
+
+def _ipv6_keys(namespace: Namespace, device: str) -> list[str]:
+    heads = (f"net/ipv6/conf/{device}/", f"net/ipv6/neigh/{device}/")
+    return [key for key in namespace.sysctls if key.startswith(heads)]
+
+
+def _without_ipv6(namespace: Namespace, device: str) -> Namespace:
+    """A link too small for IPv6 loses even its sysctls."""
+    gone = set(_ipv6_keys(namespace, device))
+    return replace(namespace, sysctls={key: each for key, each in namespace.sysctls.items() if key not in gone})
+
+
+def _with_ipv6(namespace: Namespace, device: str) -> Namespace:
+    """The sysctls come back with the values of "default"."""
+    fresh = {
+        key.replace("/default/", f"/{device}/", 1): namespace.sysctls[key] for key in _ipv6_keys(namespace, "default")
+    }
+    return replace(namespace, sysctls={**namespace.sysctls, **fresh})
 
 
 def _enslaved(snapshot: Snapshot, namespace: Namespace, index: int, master: str) -> Snapshot:
@@ -78,7 +97,10 @@ def _enslaved(snapshot: Snapshot, namespace: Namespace, index: int, master: str)
         slave_kind=bridge.kind if bridge else "",
         port=(link.port or BridgePort(state=state)) if bridge and bridge.kind == "bridge" else None,
     )
-    snapshot = with_namespace(snapshot, with_link(namespace, slave))
+    namespace = with_link(namespace, slave)
+    if old and old.bridge and not any(port.master == old.index for port in known(namespace.links)):
+        namespace = _with_carrier(namespace, old, carrier=False)
+    snapshot = with_namespace(snapshot, namespace)
     for touched in (old, bridge):
         if touched:
             snapshot = _carrier_follows(snapshot, namespace.id, touched.index)

@@ -13,13 +13,19 @@ from .faithful import loss
 from .inverse import inverse
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a plan. `inverse` and `typed_inverse` are in the order they run."""
+class Undo(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of an inverse and the commands it stands for."""
 
     change: Change
     typed: tuple[Argv, ...]
-    inverse: tuple[Change, ...]
-    typed_inverse: tuple[Argv, ...]
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a plan. `undo` is in the order it runs."""
+
+    change: Change
+    typed: tuple[Argv, ...]
+    undo: tuple[Undo, ...]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +39,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def undo_commands(self) -> tuple[Argv, ...]:
-        return tuple(command for item in reversed(self.items) for command in item.typed_inverse)
+        return tuple(command for item in reversed(self.items) for each in item.undo for command in each.typed)
 
     @property
     def losses(self) -> tuple[str, ...]:
         """What an undo could not give back exactly; with any, the plan is disruptive."""
-        return tuple(why for item in self.items for each in item.inverse if (why := loss(each)))
+        return tuple(why for item in self.items for each in item.undo if (why := loss(each.change)))
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -50,14 +56,7 @@ def make_plan(changes: Iterable[Change], snapshot: Snapshot) -> Plan:
     items: list[Item] = []
     for change in changes:
         after = effect(change, snapshot)
-        back = inverse(change, snapshot)
-        items.append(
-            Item(
-                change=change,
-                typed=typed(change, snapshot),
-                inverse=back,
-                typed_inverse=tuple(command for each in back for command in typed(each, after)),
-            )
-        )
+        undo = (Undo(change=back, typed=typed(back, after)) for back in inverse(change, snapshot))
+        items.append(Item(change=change, typed=typed(change, snapshot), undo=tuple(undo)))
         snapshot = after
     return Plan(items=tuple(items))

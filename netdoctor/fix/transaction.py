@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from netdoctor.errors import NetdoctorError
-from netdoctor.model.change import Change, SetSysctl
+from netdoctor.model.change import Change, SetLink, SetSysctl
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.netlink.inside import Worker
 
@@ -57,9 +57,7 @@ def run(plan: Plan, handles: Mapping[NamespaceId, int], journal: Journal) -> tup
     try:
         for number, item in enumerate(plan.items):
             _remember_derived(journal, number, item, handles, worker)
-            journal.mark(number, "running")
-            _apply_item(item, handles, worker)
-            journal.mark_done(number)
+            _apply_item(number, item, handles, worker, journal)
     except BaseException as error:
         result = roll_back(journal, handles)
         if not result.complete:
@@ -71,12 +69,18 @@ def run(plan: Plan, handles: Mapping[NamespaceId, int], journal: Journal) -> tup
     return plan.commands
 
 
-def _apply_item(item: Item, handles: Mapping[NamespaceId, int], worker: Worker) -> None:
+def _apply_item(number: int, item: Item, handles: Mapping[NamespaceId, int], worker: Worker, journal: Journal) -> None:
+    """One item. What the kernel refused did not happen, so its inverse must not run; a link may be half set."""
+    journal.mark(number, "running")
     try:
         apply(item.change, handles, worker)
-    except OSError as error:
+    except (OSError, NetdoctorError) as error:
+        if not isinstance(item.change, SetLink):
+            journal.mark(number, "pending")
         command = "; ".join(" ".join(each) for each in item.typed)
-        raise NetdoctorError(f"{command}: {error.strerror or error}") from error
+        why = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+        raise NetdoctorError(f"{command}: {why}") from error
+    journal.mark_done(number)
 
 
 def _remember_derived(
@@ -139,11 +143,10 @@ def _undo_steps(journal: Journal, number: int) -> Iterable[tuple[Change, tuple[A
     item = journal.plan.items[number]
     remembered = journal.derived.get(number, [])
     keys = {(each.namespace, each.key) for each in remembered}
-    commands = list(item.typed_inverse)
-    for change in item.inverse:
-        command = (commands.pop(0),) if commands else ()
+    for undo in item.undo:
+        change = undo.change
         if not (isinstance(change, SetSysctl) and (change.namespace, change.key) in keys):
-            yield change, command
+            yield change, undo.typed
     for change in remembered:
         name = change.key if "." in change.key else change.key.replace("/", ".")
         yield change, (("sysctl", "-w", f"{name}={change.value}"),)
@@ -166,7 +169,7 @@ def _undo(change: Change, handles: Mapping[NamespaceId, int], worker: Worker) ->
 
 
 def reopen(journal: Journal) -> dict[NamespaceId, int]:
-    """Open fds of the journal's namespaces, found by identity wherever they are now; those that are gone are missing."""
+    """Open fds of the journal's namespaces, found by identity wherever they are now; lost ones are missing."""
     import os
 
     from netdoctor.target import identity, visible
