@@ -1,14 +1,15 @@
 """The report as one HTML file: offline, readable with scripts and styles blocked, with its JSON inside."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
-from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from netdoctor.model.diagnosis import Report, ReportHop
-from netdoctor.reports import escape, json, svg, verdict, way
+from netdoctor.model.diagnosis import Report, ReportHop, Verdict
+from netdoctor.reports import anchors, escape, json, svg, verdict, way
+from netdoctor.reports.anchors import Anchors
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,40 +26,66 @@ class _Leg(msgspec.Struct, frozen=True):
     stop: ReportHop | None
 
 
+class _View(msgspec.Struct, frozen=True):
+    """One report and what the page needs to know about it."""
+
+    report: Report
+    anchors: Anchors
+    mark: verdict.Mark
+    question: str
+    basis: str
+    counts: list[tuple[str, int]]
+    legs: list[_Leg]
+
+
 def render(report: Report) -> str:
     """One self-contained page."""
-    return _environment().get_template("report.html").render(_page(report))
+    return _page([report], verdict.of(report), json.render(report))
 
 
-def embedded(page: str) -> Report:
-    """The report a page was made of. Raises ValueError when the page holds none."""
+def render_all(worst: Verdict, reports: Sequence[Report]) -> str:
+    """One page for the reports of several namespaces; those that need attention are unfolded."""
+    return _page(reports, verdict.VERDICTS[worst], json.render_all(worst, reports))
+
+
+def embedded(page: str) -> tuple[Report, ...]:
+    """The reports a page was made of. Raises ValueError when the page holds none."""
     found = _EMBEDDED.search(page)
     if found is None:
         raise ValueError("this page holds no netdoctor report: no <script id=report> in it")
-    return json.parse(unescape(found[1]) if found[1].lstrip().startswith("&") else found[1])
+    return json.parse_any(found[1])
 
 
-def _page(report: Report) -> dict[str, Any]:
-    numbers = {id(hop): number for number, hop in enumerate(report.path, 1)}
-    anchors = {key: f"#step-{number}" for key, number in numbers.items()}
-    return {
-        "report": report,
-        "mark": verdict.of(report),
-        "basis": verdict.BASIS.get(report.basis, report.basis),
-        "legs": [_leg(report, name, hops, anchors) for name, hops in way.legs(report.path).items()],
-        "number": lambda hop: numbers[id(hop)],
-        "counts": _counts(report),
-        "glyphs": verdict.GLYPHS,
-        "words": verdict.WORDS,
-        "outcomes": {"pass": "✓ pass", "block": "✗ BLOCKED", "unknown": "? CANNOT TELL"},
-        "answers": verdict.ANSWERS,
-        "question": question(report),
-        "twin": _markup(_twin(report)),
-        "twin_shown": _markup(_shown(report)),
-        "css": _markup(_text("report.css")),
-        "js": _markup(_text("report.js")),
-        "policy": _policy(),
-    }
+def _page(reports: Sequence[Report], mark: verdict.Mark, twin: str) -> str:
+    prefixes = [f"t{number}-" if len(reports) > 1 else "" for number in range(1, len(reports) + 1)]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            views=[_view(report, prefix) for report, prefix in zip(reports, prefixes, strict=True)],
+            mark=mark,
+            words=verdict,
+            outcomes={"pass": "✓ pass", "block": "✗ BLOCKED", "unknown": "? CANNOT TELL"},
+            twin=_markup(_unable_to_end(twin)),
+            twin_shown=_markup(_shown(twin)),
+            css=_markup(_text("report.css")),
+            js=_markup(_text("report.js")),
+            policy=_policy(),
+        )
+    )
+
+
+def _view(report: Report, prefix: str) -> _View:
+    links = anchors.of(report, prefix)
+    return _View(
+        report=report,
+        anchors=links,
+        mark=verdict.of(report),
+        question=question(report),
+        basis=verdict.BASIS.get(report.basis, report.basis) if report.verdict != "error" else "",
+        counts=_counts(report),
+        legs=[_leg(report, name, hops, links) for name, hops in way.legs(report.path).items()],
+    )
 
 
 def question(report: Report) -> str:
@@ -69,9 +96,9 @@ def question(report: Report) -> str:
     return f"Does {asked.target} reach {asked.dest}?"
 
 
-def _leg(report: Report, name: str, hops: tuple[ReportHop, ...], anchors: dict[int, str]) -> _Leg:
+def _leg(report: Report, name: str, hops: tuple[ReportHop, ...], links: Anchors) -> _Leg:
     drawn = name == way.TARGET or way.stopped(hops) is not None
-    return _Leg(name, _markup(svg.draw(report, hops, anchors)) if drawn else "", way.visits(hops), way.stopped(hops))
+    return _Leg(name, _markup(svg.draw(report, hops, links)) if drawn else "", way.visits(hops), way.stopped(hops))
 
 
 def _counts(report: Report) -> list[tuple[str, int]]:
@@ -79,16 +106,16 @@ def _counts(report: Report) -> list[tuple[str, int]]:
     return [(status, count) for status, count in counted.items() if count]
 
 
-def _twin(report: Report) -> str:
+def _unable_to_end(twin: str) -> str:
     """The JSON, unable to end the element it stands in."""
-    return json.render(report).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return twin.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _shown(report: Report) -> str:
+def _shown(twin: str) -> str:
     """The JSON to read; invisible characters stay visible, line by line."""
     from html import escape as markup
 
-    return "\n".join(markup(escape.terminal(line)) for line in json.render(report).splitlines())
+    return "\n".join(markup(escape.terminal(line)) for line in twin.splitlines())
 
 
 @cache

@@ -20,6 +20,12 @@ class _All(msgspec.Struct, frozen=True, kw_only=True):
     reports: list[Report]
 
 
+class _Several(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells the reports of `check --all` from a single one."""
+
+    reports: list[Report] | None = None
+
+
 class _Error(msgspec.Struct, frozen=True, kw_only=True):
     """What is printed when there is no report: usage, configuration, no such namespace, no permission."""
 
@@ -47,6 +53,12 @@ def render_error(message: str) -> str:
 def parse(text: str | bytes) -> Report:
     """The report that `render` wrote. Raises msgspec.ValidationError when it is none."""
     return msgspec.json.decode(text, type=Report)
+
+
+def parse_any(text: str | bytes) -> tuple[Report, ...]:
+    """The reports that `render` or `render_all` wrote. Raises msgspec.ValidationError when they are none."""
+    several = msgspec.json.decode(text, type=_Several)
+    return tuple(several.reports) if several.reports is not None else (parse(text),)
 
 
 def schema() -> str:

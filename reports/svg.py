@@ -12,6 +12,7 @@ import msgspec
 
 from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports import escape
+from netdoctor.reports.anchors import Anchors
 from netdoctor.reports.svg_rows import Lane, Row, Stay, lanes_and_stays
 
 LINE = 21
@@ -21,7 +22,14 @@ GAP = 18
 INSET = 22
 SCALED = 736
 """A drawing wider than this may be scaled down to it by a style sheet; a narrower one is left as it is."""
-_COLOURS = {"pass": "#1a7f4b", "block": "#c62828", "unknown": "#9a6700", "missed": "#c62828", "packet": "#9a6700"}
+_COLOURS = {
+    "pass": "#1a7f4b",
+    "block": "#c62828",
+    "unknown": "#9a6700",
+    "missed": "#c62828",
+    "doubt": "#9a6700",
+    "packet": "#9a6700",
+}
 _SANS = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif"'
 _MONO = 'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"'
 
@@ -37,14 +45,14 @@ class _Column(msgspec.Struct, frozen=True):
         return self.left + INSET
 
 
-def draw(report: Report, hops: Sequence[ReportHop], anchors: dict[int, str]) -> str:
-    """One <svg> of one leg. anchors: id() of a step -> the link to it in the page."""
+def draw(report: Report, hops: Sequence[ReportHop], anchors: Anchors) -> str:
+    """One <svg> of one leg. anchors: where its links lead."""
     lanes, stays = lanes_and_stays(report, hops, anchors)
     if not stays:
         return ""
     columns = _columns(lanes, stays)
     tops, bottom = _tops(stays)
-    width, height = columns[-1].left + columns[-1].width + 1, bottom + 14
+    width, height = columns[-1].left + columns[-1].width + 1, bottom - 4
     parts = [
         _lane(lane, column, height, last=lane.role == "destination")
         for lane, column in zip(lanes, columns, strict=True)
@@ -76,9 +84,9 @@ def _columns(lanes: Sequence[Lane], stays: Sequence[Stay]) -> list[_Column]:
 
 def _length(row: Row) -> float:
     mono = row.kind in ("packet", "device", "start")
-    letters = len(row.text) + (len(row.name) + 1 if row.name else 0)
+    letters = len(row.text) + (len(row.name) * 1.15 + 1 if row.name else 0)
     wide = sum(ord(char) > 0x2E80 for char in row.text) * CHAR
-    return letters * (6.9 if mono else CHAR) + wide + (22 if row.kind in ("block", "unknown", "device") else 6)
+    return letters * (6.9 if mono else CHAR) + wide + (22 if row.kind in ("block", "unknown", "device") else 10)
 
 
 def _tops(stays: Sequence[Stay]) -> tuple[list[float], float]:
@@ -110,7 +118,7 @@ def _crossing(here: Stay, there: Stay, columns: Sequence[_Column], tops: Sequenc
     leave, arrive = tops[0] + (len(here.rows) - 1) * LINE - 4, tops[1] - 4
     turn = arrive - (LINE + GAP) / 2
     bend = 7 if end > start else -7
-    colour, dash = (_COLOURS["block"], ' stroke-dasharray="4 4"') if there.lost else ("currentColor", "")
+    colour, dash = (_COLOURS[there.rows[0].kind], ' stroke-dasharray="4 4"') if there.lost else ("currentColor", "")
     line = f"M{start:.1f} {leave:.1f}V{turn - 7:.1f}Q{start:.1f} {turn:.1f} {start + bend:.1f} {turn:.1f}"
     line += f"H{end - bend:.1f}Q{end:.1f} {turn:.1f} {end:.1f} {turn + 7:.1f}V{arrive:.1f}"
     if start == end:
@@ -156,7 +164,7 @@ def _shape(row: Row, x: float, y: float) -> str:
             )
         case "unknown":
             return f'<path d="M{x:.1f} {y - 9:.1f}l9 9 -9 9 -9 -9z" fill="{colour}"/>'
-        case "missed":
+        case "missed" | "doubt":
             return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="none" stroke="{colour}" stroke-width="2.5"/>'
         case "start":
             return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="currentColor"/>'
@@ -180,7 +188,7 @@ def _words(row: Row, x: float, y: float) -> str:
         case "more":
             return f'<text x="{x:.1f}" y="{y:.1f}" fill-opacity="0.72" font-style="italic">{text}</text>'
         case _:
-            bold = ' font-weight="700"' if row.kind == "missed" else ""
+            bold = ' font-weight="700"' if row.kind in ("missed", "doubt") else ""
             name = f'<tspan font-weight="600">{markup(row.name)}</tspan> ' if row.name else ""
             return f'<text x="{x:.1f}" y="{y:.1f}"{bold}>{name}{text}</text>'
 

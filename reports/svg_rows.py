@@ -7,9 +7,10 @@ import msgspec
 
 from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports import escape
+from netdoctor.reports.anchors import Anchors
 from netdoctor.reports.way import Visit, folded, goal, more, stopped, visits
 
-RowKind = Literal["start", "packet", "device", "pass", "block", "unknown", "more", "note", "missed"]
+RowKind = Literal["start", "packet", "device", "pass", "block", "unknown", "more", "note", "missed", "doubt"]
 LONGEST = 46
 """Characters of one row; what is longer is cut, and whole in the tooltip."""
 
@@ -40,10 +41,8 @@ class Lane(msgspec.Struct, frozen=True):
     name: str
 
 
-def lanes_and_stays(
-    report: Report, hops: Sequence[ReportHop], anchors: dict[int, str]
-) -> tuple[list[Lane], list[Stay]]:
-    """The lanes from left to right and the stays from top to bottom. anchors: id() of a step -> the link to it."""
+def lanes_and_stays(report: Report, hops: Sequence[ReportHop], anchors: Anchors) -> tuple[list[Lane], list[Stay]]:
+    """The lanes from left to right and the stays from top to bottom."""
     stages = visits(hops)
     names = list(dict.fromkeys(stage.namespace for stage in stages))
     stays: list[Stay] = []
@@ -65,7 +64,7 @@ def _role(name: str, place: int, report: Report) -> str:
     return {"host": "host", "upstream": "upstream"}.get(name, "namespace")
 
 
-def _rows(stage: Visit, packet: str, anchors: dict[int, str]) -> tuple[Row, ...]:
+def _rows(stage: Visit, packet: str, anchors: Anchors) -> tuple[Row, ...]:
     """A row for each step at a glance, one for a change of the packet, one for each interface it meets."""
     rows: list[Row] = []
     before = packet
@@ -74,7 +73,7 @@ def _rows(stage: Visit, packet: str, anchors: dict[int, str]) -> tuple[Row, ...]
     entry = [Row(kind="device", text=_short(device, 24), title=f"interface {device}")] if device else []
     for hop in folded(stage):
         if isinstance(hop, int):
-            rows.append(Row(kind="more", text=more(hop), href="#way"))
+            rows.append(Row(kind="more", text=more(hop), href=f"#{anchors.section('steps')}"))
             continue
         if hop.packet and hop.packet != packet:
             packet = hop.packet
@@ -84,7 +83,7 @@ def _rows(stage: Visit, packet: str, anchors: dict[int, str]) -> tuple[Row, ...]
             device = hop.device
             seen.add(device)
             rows.append(Row(kind="device", text=_short(device, 24), title=f"interface {device}"))
-        rows += _step(hop, anchors.get(id(hop), ""))
+        rows += _step(hop, anchors)
     arrived = next((place for place, row in enumerate(rows) if row.kind not in ("start", "packet")), len(rows))
     return (*rows[:arrived], *entry, *rows[arrived:])
 
@@ -100,9 +99,9 @@ def _packet(packet: str, kind: RowKind) -> list[Row]:
     ]
 
 
-def _step(hop: ReportHop, anchor: str) -> list[Row]:
+def _step(hop: ReportHop, anchors: Anchors) -> list[Row]:
     title = "\n".join([hop.summary, *hop.because])
-    href = f"#{hop.cause}" if hop.cause and hop.outcome == "block" else anchor
+    href = f"#{anchors.culprit(hop) if hop.outcome == 'block' else anchors.step(hop)}"
     if hop.outcome == "pass":
         room = LONGEST - len(hop.kind) - 1
         return [Row(kind="pass", name=hop.kind, text=_short(hop.summary, room), href=href, title=title)]
@@ -115,11 +114,13 @@ def _step(hop: ReportHop, anchor: str) -> list[Row]:
 
 def _with_missed(lanes: list[Lane], stays: list[Stay], stop: ReportHop, asked: str) -> tuple[list[Lane], list[Stay]]:
     """The same with what is never reached: a lane of its own on the way out, the first lane on the way back."""
-    word = "not reached" if stop.outcome == "block" else "reached or not?"
+    blocked = stop.outcome == "block"
+    kind: RowKind = "missed" if blocked else "doubt"
+    word = "not reached" if blocked else "reached or not?"
     if stop.direction == "reply":
-        row = Row(kind="missed", text="no reply arrives" if stop.outcome == "block" else "does a reply arrive?")
+        row = Row(kind=kind, text="no reply arrives" if blocked else "does a reply arrive?")
         return lanes, [*stays, Stay(lane=0, rows=(row,), direction="reply", lost=True)]
-    missed = Stay(lane=len(lanes), rows=(Row(kind="missed", text=word),), direction="forward", lost=True)
+    missed = Stay(lane=len(lanes), rows=(Row(kind=kind, text=word),), direction="forward", lost=True)
     return [*lanes, Lane("destination", asked)], [*stays, missed]
 
 

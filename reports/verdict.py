@@ -13,7 +13,7 @@ class Mark(msgspec.Struct, frozen=True):
     colour: str
 
 
-_VERDICTS = {
+VERDICTS = {
     "pass": Mark("✓", "PASS", "green"),
     "warn": Mark("!", "WARN", "yellow"),
     "fail": Mark("✗", "FAIL", "red"),
@@ -45,4 +45,4 @@ def of(report: Report) -> Mark:
     """The verdict's mark; after a fix that did something, how the fix ended."""
     if report.applied and report.fixed is not None:
         return _FIXED if report.fixed else _NOT_FIXED
-    return _VERDICTS[report.verdict]
+    return VERDICTS[report.verdict]
