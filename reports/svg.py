@@ -28,7 +28,6 @@ _COLOURS = {
     "unknown": "#9a6700",
     "missed": "#c62828",
     "doubt": "#9a6700",
-    "packet": "#9a6700",
 }
 _SANS = 'font-family="system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif"'
 _MONO = 'font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospace"'

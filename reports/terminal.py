@@ -1,8 +1,8 @@
 """The report for a person at a terminal: verdict, way, checks, cause with its fix. Commands are left whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from netdoctor.model.diagnosis import Report, ReportCause, ReportCheck, ReportProbe
+from netdoctor.model.diagnosis import Report, ReportCause, ReportCheck, ReportProbe, Verdict
 from netdoctor.reports import escape, verdict, way
 from netdoctor.reports.ink import Ink, pad
 from netdoctor.reports.terminal_way import draw
@@ -37,10 +37,31 @@ def render(report: Report, *, width: int, colour: bool, unicode: bool, verbosity
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
+def render_all(
+    worst: Verdict, reports: Sequence[Report], *, width: int, colour: bool, unicode: bool, verbosity: int = 0
+) -> str:
+    """One line a namespace, then the whole report of each that needs attention (of all, with verbosity 1)."""
+    ink = Ink(width=max(width, 20), colour=colour, unicode=unicode)
+    mark = verdict.VERDICTS[worst]
+    lead = [(f"{ink.own(mark.glyph)} {mark.word}", f"bold {mark.colour}"), ("  ", "")]
+    lines = ink.wrap(lead, f"{len(reports)} namespace{'' if len(reports) == 1 else 's'} checked", "bold")
+    for report in reports:
+        one = verdict.of(report)
+        lines += ink.wrap([(f"  {ink.own(one.glyph)} {pad(one.word, 12)}  ", one.colour)], ink.said(one_line(report)))
+    told = [report for report in reports if verbosity >= 1 or verdict.of(report).colour != "green"]
+    rest = [render(each, width=width, colour=colour, unicode=unicode, verbosity=verbosity) for each in told]
+    return "\n".join(["\n".join(lines) + "\n", *rest])
+
+
+def one_line(report: Report) -> str:
+    """The report in one sentence."""
+    return report.summary or report.error
+
+
 def _headline(report: Report, ink: Ink) -> list[str]:
     mark = verdict.of(report)
     lead = [(f"{ink.own(mark.glyph)} {mark.word}", f"bold {mark.colour}"), ("  ", "")]
-    lines = ink.wrap(lead, ink.said(report.summary or report.error), "bold")
+    lines = ink.wrap(lead, ink.said(one_line(report)), "bold")
     basis = verdict.BASIS.get(report.basis, "") if report.verdict != "error" else ""
     where = ", ".join(dict.fromkeys(f"{cause.layer} in {cause.namespace}" for cause in report.root_causes))
     rest = ink.said("; ".join(part for part in (where, basis) if part))
@@ -72,7 +93,9 @@ def _checks(report: Report, ink: Ink, verbosity: int) -> list[str]:
                 skipped.setdefault(check.summary, []).append(check.id)
         for reason, ids in skipped.items():
             said = ", ".join(ids) + (f": {reason}" if reason else "")
-            lines += ink.wrap([(ink.own("  · skip    "), "dim")], ink.said(said), "dim")
+            lines += ink.wrap(
+                [(ink.own("· skip " if ink.width < _NARROW else "  · skip    "), "dim")], ink.said(said), "dim"
+            )
     return lines
 
 

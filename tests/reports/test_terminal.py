@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from netdoctor.reports.ink import cells, fold
-from netdoctor.reports.terminal import render
+from netdoctor.reports.terminal import render, render_all
 
 from .sample_all import ALL
 
@@ -88,3 +88,13 @@ def test_it_needs_no_heavy_library() -> None:
     code = "import sys, netdoctor.reports.terminal; print(*{'rich', 'jinja2', 'subprocess'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_several_namespaces_have_a_line_each_and_the_broken_ones_a_report() -> None:
+    reports = [ALL[name]() for name in ("healthy", "wrong_egress", "failed")]
+    text = render_all("fail", reports, width=100, colour=False, unicode=True)
+    first, *lines = text.splitlines()
+    assert first == "✗ FAIL  3 namespaces checked"
+    assert [line.split()[1] for line in lines[:3]] == ["PASS", "FAIL", "ERROR"]
+    assert text.count("Cause  masquerade-wrong-egress") == 1
+    assert "checks: 10 pass" not in text
