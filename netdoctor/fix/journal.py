@@ -1,6 +1,6 @@
 """The journal of one transaction: what will be done and how it is undone, on disk before the first change.
 
-A crash leaves a file that tells how far it came; `undo` reads it. Kept under /var/lib/netdoctor or $NETDOCTOR_STATE_DIR.
+A crash leaves a file that says how far it came; `undo` reads it. Kept under /var/lib/netdoctor or $NETDOCTOR_STATE_DIR.
 """
 
 import os

@@ -230,8 +230,9 @@ def test_queueing_disciplines(world: World) -> None:
     pfifo = Qdisc(index=number, kind="pfifo", handle="1:", parent="root", options={"limit": 7})
     prove(world, AddQdisc(namespace=where, link="veth0", qdisc=pfifo))
     world.sh("host", "tc qdisc add dev veth0 root pfifo limit 3")
-    found = world.snapshot().namespaces[where].qdiscs
-    prove(world, DeleteQdisc(namespace=where, link="veth0", qdisc=found[0]))  # type: ignore[index]
+    qdiscs = world.snapshot().namespaces[where].qdiscs
+    found = next(each for each in qdiscs if each.kind == "pfifo")  # type: ignore[union-attr]
+    prove(world, DeleteQdisc(namespace=where, link="veth0", qdisc=found))
 
 
 def test_token_bucket_without_its_burst_is_called_a_loss() -> None:
