@@ -91,10 +91,14 @@ class Provenance(Fact):
 
 
 class Snapshot(Fact):
-    """The state of every namespace on the way. `host` is the namespace netdoctor runs in, `target` the one asked about."""
+    """The state of every namespace on the way. `host` is the namespace netdoctor runs in, `target` the one asked about.
+
+    complete: nothing more can be had (a saved snapshot). surveyed: every visible namespace was read.
+    """
 
     host: NamespaceId
     target: NamespaceId
     namespaces: dict[NamespaceId, Namespace] = {}
     complete: bool = False
+    surveyed: bool = False
     provenance: Provenance = Provenance()

@@ -92,7 +92,7 @@ def mac(value: memoryview | bytes) -> str:
 
 
 class Reader:
-    """One netlink socket in the namespace of the thread that makes it. `get` and `dump` only: GET request types.
+    """One netlink socket in the namespace of the thread that makes it. Only GET requests.
 
     The caller names request types; those that are not GETs are refused here (rtnetlink: type % 4 == 2; the others by list).
     """

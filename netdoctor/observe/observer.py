@@ -1,0 +1,340 @@
+"""Answers the needs of the walk: enters namespaces, reads, extends the Snapshot. Writes nothing anywhere."""
+
+import contextlib
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from netdoctor.model.firewall import Chain, Ruleset, Set, Table
+from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot
+from netdoctor.model.unknown import UNREAD, Unknown
+from netdoctor.netlink.inside import Worker
+from netdoctor.netlink.wire import (
+    NETLINK_NETFILTER,
+    NETLINK_ROUTE,
+    NETLINK_SOCK_DIAG,
+    NETLINK_XFRM,
+    Reader,
+    attribute,
+    attributes,
+    s32,
+)
+from netdoctor.observe import (
+    addresses,
+    conntrack,
+    ipsec,
+    links,
+    neighbours,
+    resolver,
+    routes,
+    sockets,
+    sysctls,
+    traffic_control,
+)
+from netdoctor.observe import nftables as firewall
+from netdoctor.target import NETNS_FOLDER, Handle, identity, named, visible
+
+RTM_GETNSID = 90
+DEVICES_READ_AT_ONCE = 12
+T = TypeVar("T")
+
+
+class Observer:
+    """Holds an open handle and the sockets of every namespace it has looked into; close it."""
+
+    def __init__(self, target: Handle, host: Handle) -> None:
+        self.worker = Worker()
+        self.handles: dict[NamespaceId, Handle] = {host.id: host}
+        self.handles.setdefault(target.id, target)
+        self.host, self.target = host.id, target.id
+        self._readers: dict[tuple[NamespaceId, int], Reader] = {}
+        self._searched: set[str] = set()
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        for handle in self.handles.values():
+            handle.close()
+        self.worker.close()
+
+    def begin(self, provenance: Provenance) -> Snapshot:
+        """Host and target with their base facts. Raises PermissionError where we may not enter."""
+        found = {key: self._read_namespace(self.handles[key]) for key in dict.fromkeys((self.target, self.host))}
+        return Snapshot(host=self.host, target=self.target, namespaces=found, provenance=provenance)
+
+    def answer(self, snapshot: Snapshot, needs: Iterable[Need]) -> Snapshot:
+        """The snapshot with these needs met, each by a fact or by Unknown(why)."""
+        for need in needs:
+            snapshot = self._answer(snapshot, need)
+        return snapshot
+
+    def complete(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with everything read of the namespaces it holds: every chain, set, filter, sysctl and socket."""
+        for key in list(snapshot.namespaces):
+            needs = [Need(namespace=key, subject="sockets"), Need(namespace=key, subject="conntrack")]
+            namespace = snapshot.namespaces[key]
+            if not isinstance(namespace.links, Unknown):
+                for link in namespace.links:
+                    needs.append(Need(namespace=key, subject="device", key=(link.name,)))
+                    needs.append(Need(namespace=key, subject="filters", key=(link.name,)))
+            for table in namespace.ruleset.tables if not isinstance(namespace.ruleset.tables, Unknown) else ():
+                unread = tuple(chain.name for chain in table.chains if chain.rules == UNREAD)
+                if unread:
+                    needs.append(Need(namespace=key, subject="chains", key=(table.family, table.name, *unread)))
+                needs += [
+                    Need(namespace=key, subject="set", key=(table.family, table.name, one.name)) for one in table.sets
+                ]
+            snapshot = self.answer(snapshot, needs)
+        return replace(snapshot, complete=True)
+
+    def inside(self, namespace: NamespaceId, call: Callable[[], T]) -> T:
+        """`call()` in a thread inside the namespace."""
+        return self.worker.run(self.handles[namespace].fd, call)
+
+    def reader(self, namespace: NamespaceId, protocol: int) -> Reader:
+        """The namespace's netlink socket of this protocol, opened once."""
+        key = (namespace, protocol)
+        if key not in self._readers:
+            self._readers[key] = self.inside(namespace, lambda: Reader(protocol))
+        return self._readers[key]
+
+    def _answer(self, snapshot: Snapshot, need: Need) -> Snapshot:
+        if need.subject == "namespace":
+            return self._with(snapshot, self._read_namespace(self.handles[need.namespace]))
+        if need.subject == "peer":
+            return self._find_peer(snapshot, need.namespace, int(need.key[0]))
+        if need.subject == "neighbourhood":
+            return self._read_everything_visible(snapshot)
+        namespace = snapshot.namespaces[need.namespace]
+        answers = {
+            "device": self._device,
+            "filters": self._filters,
+            "chains": self._chains,
+            "set": self._set,
+            "sockets": self._sockets,
+            "conntrack": self._conntrack,
+        }
+        return self._with(snapshot, answers[need.subject](namespace, need.key))
+
+    @staticmethod
+    def _with(snapshot: Snapshot, namespace: Namespace) -> Snapshot:
+        return replace(snapshot, namespaces={**snapshot.namespaces, namespace.id: namespace})
+
+    def _read_namespace(self, handle: Handle) -> Namespace:
+        route = self.reader(handle.id, NETLINK_ROUTE)
+        found_links = _known(lambda: links.read_links(route), "links")
+        names = self._names(handle)
+        devices = [link.name for link in found_links] if not isinstance(found_links, Unknown) else []
+        devices = devices if len(devices) <= DEVICES_READ_AT_ONCE else []
+        switching = not isinstance(found_links, Unknown) and any(one.kind in ("bridge", "vxlan") for one in found_links)
+        rest = self.inside(handle.id, lambda: self._read_inside(handle.id, devices))
+        return Namespace(
+            id=handle.id,
+            name="host" if handle.id == self.host else handle.name,
+            names=names,
+            path=handle.path,
+            links=found_links,
+            addresses=_known(lambda: addresses.read_addresses(route), "addresses"),
+            routes=_known(lambda: routes.read_routes(route), "routes"),
+            rules=_known(lambda: routes.read_rules(route), "policy rules"),
+            neighbours=_known(lambda: neighbours.read_neighbours(route), "neighbours"),
+            fdb=_known(lambda: neighbours.read_fdb(route), "forwarding database") if switching else (),
+            qdiscs=_known(lambda: traffic_control.read_qdiscs(route), "qdiscs"),
+            policies=rest.policies,
+            states=rest.states,
+            sysctls=rest.sysctls,
+            devices_read=tuple(devices),
+            ruleset=rest.ruleset,
+            conntrack=rest.conntrack,
+            resolver=resolver.read_resolver(names, handle.path),
+        )
+
+    def _read_inside(self, key: NamespaceId, devices: list[str]) -> Namespace:
+        """What can only be read by a thread inside: /proc/sys, the firewall, IPsec. Only these fields are set."""
+        found = sysctls.read_global()
+        for device in devices:
+            found.update(sysctls.read_device(device))
+        protocols = _netlink_protocols()
+        xfrm = self._reader_here(key, NETLINK_XFRM) if NETLINK_XFRM in protocols else None
+        tracked = conntrack.in_use() and NETLINK_NETFILTER in protocols
+        return Namespace(
+            id=key,
+            name="",
+            sysctls=found,
+            policies=_known(lambda: ipsec.read_policies(xfrm), "IPsec policies") if xfrm else (),
+            states=_known(lambda: ipsec.read_states(xfrm), "IPsec states") if xfrm else (),
+            ruleset=firewall.read_ruleset(),
+            conntrack=_known(lambda: conntrack.read_table(self._reader_here(key, NETLINK_NETFILTER)), "conntrack")
+            if tracked
+            else Unknown("connection tracking is not in use"),
+        )
+
+    def _reader_here(self, key: NamespaceId, protocol: int) -> Reader:
+        """Like `reader`, for a caller that is already inside."""
+        if (key, protocol) not in self._readers:
+            self._readers[key, protocol] = Reader(protocol)
+        return self._readers[key, protocol]
+
+    def _names(self, handle: Handle) -> tuple[str, ...]:
+        """The namespace's names under /run/netns."""
+        found = []
+        for name in named():
+            with contextlib.suppress(OSError):
+                status = os.stat(f"{NETNS_FOLDER}/{name}")
+                if f"{status.st_dev}:{status.st_ino}" == handle.id:
+                    found.append(name)
+        return tuple(found)
+
+    def _find_peer(self, snapshot: Snapshot, asking: NamespaceId, nsid: int) -> Snapshot:
+        """Which of the namespaces this machine shows has this id in the asking one; it is read when found."""
+        reader = self.reader(asking, NETLINK_ROUTE)
+        found = next((handle for handle in self._candidates() if _nsid_of(reader, handle.fd) == nsid), None)
+        namespace = snapshot.namespaces[asking]
+        answer: NamespaceId | Unknown = found.id if found else Unknown(f"no visible namespace has netnsid {nsid}")
+        snapshot = self._with(snapshot, replace(namespace, peers={**namespace.peers, str(nsid): answer}))
+        if found and found.id not in snapshot.namespaces:
+            snapshot = self._with(snapshot, self._read_namespace(found))
+        return snapshot
+
+    def _candidates(self) -> Iterable[Handle]:
+        """Namespaces known already, then the named ones, then those of processes; each opened once and kept."""
+        yield from list(self.handles.values())
+        for path, name in _named_then_processes():
+            if path in self._searched:
+                continue
+            self._searched.add(path)
+            handle = self._open(path, name)
+            if handle is not None:
+                yield handle
+
+    def _open(self, path: str, name: str) -> Handle | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        if identity(fd) in self.handles:
+            os.close(fd)
+            return None
+        handle = Handle(fd, name, path)
+        self.handles[handle.id] = handle
+        return handle
+
+    def _read_everything_visible(self, snapshot: Snapshot) -> Snapshot:
+        for handle in list(self._candidates()):
+            if handle.id not in snapshot.namespaces:
+                with contextlib.suppress(OSError):
+                    snapshot = self._with(snapshot, self._read_namespace(handle))
+        return replace(snapshot, surveyed=True)
+
+    def _device(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
+        found = self.inside(namespace.id, lambda: sysctls.read_device(key[0]))
+        return replace(
+            namespace,
+            sysctls={**namespace.sysctls, **found},
+            devices_read=(*namespace.devices_read, key[0]),
+        )
+
+    def _filters(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
+        reader = self.reader(namespace.id, NETLINK_ROUTE)
+        link = next((one for one in namespace.links if one.name == key[0]), None)  # type: ignore[union-attr]
+        qdiscs = namespace.qdiscs if not isinstance(namespace.qdiscs, Unknown) else ()
+        found = (
+            self.inside(
+                namespace.id, lambda: _known(lambda: traffic_control.read_filters(reader, link, qdiscs), "tc filters")
+            )
+            if link is not None
+            else ()
+        )
+        return replace(namespace, filters={**namespace.filters, key[0]: found})
+
+    def _chains(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
+        family, table, *chains = key
+        found = self.inside(
+            namespace.id, lambda: _known(lambda: firewall.read_chains(family, table, tuple(chains)), "firewall rules")
+        )
+
+        def filled(chain: Chain) -> Chain:
+            if chain.name not in chains:
+                return chain
+            return replace(chain, rules=found if isinstance(found, Unknown) else found.get(chain.name, ()))
+
+        return self._with_table(
+            namespace, family, table, lambda one: replace(one, chains=tuple(filled(chain) for chain in one.chains))
+        )
+
+    def _set(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
+        family, table, name = key
+        found = self.inside(
+            namespace.id, lambda: _known(lambda: firewall.read_set(family, table, name), "set elements")
+        )
+
+        def filled(one: Set) -> Set:
+            if one.name != name:
+                return one
+            return replace(one, elements=found) if isinstance(found, Unknown) else found
+
+        return self._with_table(
+            namespace, family, table, lambda one: replace(one, sets=tuple(filled(entry) for entry in one.sets))
+        )
+
+    @staticmethod
+    def _with_table(namespace: Namespace, family: str, name: str, change: Callable[[Table], Table]) -> Namespace:
+        tables = namespace.ruleset.tables
+        if isinstance(tables, Unknown):
+            return namespace
+        changed = tuple(
+            change(table)
+            if table.family == family and table.name == name and table.backend != "iptables-legacy"
+            else table
+            for table in tables
+        )
+        return replace(namespace, ruleset=Ruleset(tables=changed))
+
+    def _sockets(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
+        reader = self.reader(namespace.id, NETLINK_SOCK_DIAG)
+        return replace(namespace, sockets=_known(lambda: sockets.read_sockets(reader), "sockets"))
+
+    def _conntrack(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
+        if isinstance(namespace.conntrack, Unknown):
+            return replace(namespace, conntrack_entries=())
+        reader = self.reader(namespace.id, NETLINK_NETFILTER)
+        found = _known(lambda: conntrack.dump(reader, 4) + conntrack.dump(reader, 6), "conntrack entries")
+        return replace(namespace, conntrack_entries=found)
+
+
+def _known(read: Callable[[], T], what: str) -> T | Unknown:
+    """What `read` returns, or why it could not."""
+    try:
+        return read()
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return Unknown(f"{what}: permission denied")
+        return Unknown(f"{what}: {error.strerror or error}")
+
+
+def _nsid_of(reader: Reader, fd: int) -> int:
+    """The id that the reader's namespace knows the namespace behind `fd` by, -1 when it has none."""
+    try:
+        answer = reader.get(RTM_GETNSID, bytes(4) + attribute(3, struct.pack("=I", fd)))
+    except OSError:
+        return -1
+    found = attributes(answer[4:])
+    return s32(found[1]) if 1 in found else -1
+
+
+def _named_then_processes() -> Iterable[tuple[str, str]]:
+    """Named namespaces first: the walk over /proc is made only when they do not hold the answer."""
+    for name in named():
+        yield f"{NETNS_FOLDER}/{name}", name
+    yield from (entry for entry in visible() if entry[0].startswith("/proc/"))
+
+
+def _netlink_protocols() -> set[int]:
+    """Netlink families that the kernel serves in the calling thread's namespace: opening another would load it."""
+    with open("/proc/thread-self/net/netlink") as file:
+        next(file)
+        return {int(line.split()[1]) for line in file if line.split()[2] == "0"}

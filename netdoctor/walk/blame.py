@@ -1,0 +1,104 @@
+"""From the step where the packet dies to the fault that made it die there.
+
+A reply that finds no way back from beyond is not the router's fault when our NAT should have rewritten its address; a
+route that is missing because its interface is down is the interface's. Each rule here looks at the fatal step, the way
+that led to it and the snapshot, and names the step that truly is at fault; the step it replaces stays in the journey.
+"""
+
+from msgspec.structs import replace
+
+from netdoctor.model.journey import Journey, RoundTrip, Step
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk import blame_nat, blame_route
+from netdoctor.walk.view import View
+
+
+def attributed(view: View, trip: RoundTrip) -> RoundTrip:
+    """The trip with its fatal step told as the fault it comes from; steps beyond our host as upstream's."""
+    fatal = trip.fatal
+    beyond = upstream_of(view, trip)
+    if fatal is None:
+        return blame_nat.doubted(view, trip)
+    culprit = (
+        blame_nat.forgotten(view, trip, fatal)
+        or blame_nat.dead_target(view, trip, fatal)
+        or blame_nat.untranslated(view, trip, fatal, beyond)
+        or blame_route.misrouted_reply(view, trip, fatal, beyond)
+        or blame_route.lost_table(view, trip, fatal, beyond)
+        or blame_nat.unserved(view, trip, fatal, beyond)
+        or (_upstream(view, fatal) if fatal.namespace in beyond else None)
+        or blame_route.unowned_next_hop(view, trip, fatal)
+        or blame_route.routeless(view, fatal)
+    )
+    return trip if culprit is None else with_fatal(trip, fatal, culprit)
+
+
+def with_fatal(trip: RoundTrip, fatal: Step, culprit: Step) -> RoundTrip:
+    """The journey's fatal step replaced by the culprit; what was seen there first stays as its consequence."""
+    if culprit.kind != fatal.kind or culprit.cause != fatal.cause:
+        culprit = replace(culprit, facts={**culprit.facts, "symptom": fatal.summary})
+
+    def swapped(journey: Journey) -> Journey:
+        return replace(journey, steps=tuple(culprit if step is fatal else step for step in journey.steps))
+
+    return replace(trip, forward=swapped(trip.forward), reply=swapped(trip.reply) if trip.reply else None)
+
+
+def upstream_of(view: View, trip: RoundTrip) -> frozenset[NamespaceId]:
+    """The visible namespaces that lie beyond the host: entered over its uplink or a tunnel."""
+    host, target = view.snapshot.host, view.snapshot.target
+    found: set[NamespaceId] = set()
+    uplinks = _uplinks(view, host, trip)
+    inside = {host, target}
+    previous = trip.flow.namespace
+    for step in trip.forward.steps:
+        if step.kind != "device" or step.outcome != "pass":
+            continue
+        egress = {tuple(item.split(" ", 1)) for item in step.facts.get("egress", "").split(",") if item}
+        crossed = step.facts.get("tunnel") or any((host, name) in egress for name in uplinks) or previous in found
+        if crossed and step.namespace not in inside:
+            found.add(step.namespace)
+        previous = step.namespace
+    fatal = trip.fatal
+    if fatal is not None and fatal.facts.get("tunnel") and fatal.namespace not in inside:
+        found.add(fatal.namespace)
+    return frozenset(found)
+
+
+def _uplinks(view: View, host: NamespaceId, trip: RoundTrip) -> set[str]:
+    """The host's interfaces towards its gateways: of its default routes, and those this packet was routed by."""
+    if host not in view.snapshot.namespaces:
+        return set()
+    names = {
+        view.device_name(host, hop.index)
+        for route in view.routes(host)
+        if route.destination in ("0.0.0.0/0", "::/0") and route.type == "unicast"
+        for hop in route.next_hops
+        if hop.gateway
+    }
+    for step in trip.forward.steps:
+        if step.kind == "route" and step.namespace == host and step.facts.get("gateway"):
+            names.add(step.facts.get("device", ""))
+    return names
+
+
+def _upstream(view: View, fatal: Step) -> Step:
+    """A fault beyond our host: told as upstream's, with what was seen there."""
+    name = view.name(fatal.namespace)
+    return replace(
+        fatal,
+        kind="upstream",
+        cause=f"upstream-{_upstream_word(fatal)}",
+        summary=f"beyond this host, in {name}: {fatal.summary}",
+        facts={**fatal.facts, "inner_cause": fatal.cause, "inner_kind": fatal.kind},
+    )
+
+
+def _upstream_word(fatal: Step) -> str:
+    if fatal.kind == "hook":
+        return "prohibits" if fatal.cause == "rule-rejects" else "drops"
+    if fatal.kind in ("route", "address-owner"):
+        return "unreachable"
+    if fatal.kind == "deliver":
+        return "service-down"
+    return "fault"

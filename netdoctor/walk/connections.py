@@ -1,0 +1,132 @@
+"""Connection tracking while walking: which flow a packet belongs to in each namespace, and how NAT rewrites it.
+
+Sources: net/netfilter/nf_conntrack_core.c, nf_nat_core.c, nf_nat_masquerade.c.
+"""
+
+from msgspec.structs import replace
+
+from netdoctor.model.network import ConntrackTuple
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.netfilter import Binding
+from netdoctor.walk.packet import ICMP, ICMP6, ConntrackView, Packet
+
+ECHO_REPLY = {8: 0, 128: 129}
+
+
+class Connection:
+    """One tracked flow of one namespace. `reply` is what the answer will look like there: NAT rewrites it."""
+
+    def __init__(self, original: ConntrackTuple, zone: int) -> None:
+        self.original = original
+        self.reply = inverted(original)
+        self.zone = zone
+        self.status: set[str] = set()
+        self.mark = 0
+        self.bound: set[str] = set()
+        self.forgotten = ""
+
+    def view(self, direction: str, packet: Packet) -> ConntrackView:
+        state = "established" if "seen-reply" in self.status else "new"
+        return ConntrackView(
+            state="established" if state == "established" else "new",
+            direction="original" if direction == "original" else "reply",
+            status=tuple(sorted(self.status)),
+            mark=self.mark,
+            zone=self.zone,
+            original=self.original,
+            reply=self.reply,
+        )
+
+
+class Connections:
+    """Every namespace's flows of one round trip."""
+
+    def __init__(self) -> None:
+        self._by_namespace: dict[NamespaceId, list[Connection]] = {}
+        self.related = False
+
+    def find(self, key: NamespaceId, packet: Packet, zone: int = 0) -> tuple[Connection, str] | None:
+        """The flow this packet belongs to and its direction there, unless conntrack has forgotten it."""
+        wanted = tuple_of(packet)
+        for one in self._by_namespace.get(key, []):
+            if one.zone != zone or one.forgotten:
+                continue
+            if one.original == wanted:
+                return one, "original"
+            if one.reply == wanted:
+                return one, "reply"
+        return None
+
+    def begin(self, key: NamespaceId, packet: Packet, zone: int = 0) -> Connection:
+        connection = Connection(tuple_of(packet), zone)
+        self._by_namespace.setdefault(key, []).append(connection)
+        return connection
+
+    def all_of(self, key: NamespaceId) -> tuple[Connection, ...]:
+        return tuple(self._by_namespace.get(key, ()))
+
+
+def tuple_of(packet: Packet) -> ConntrackTuple:
+    echo = packet.protocol in (ICMP, ICMP6)
+    return ConntrackTuple(
+        protocol=packet.protocol,
+        source=packet.source,
+        destination=packet.destination,
+        source_port=packet.icmp_id if echo else packet.source_port,
+        destination_port=packet.icmp_id if echo else packet.destination_port,
+    )
+
+
+def inverted(one: ConntrackTuple) -> ConntrackTuple:
+    return ConntrackTuple(
+        protocol=one.protocol,
+        source=one.destination,
+        destination=one.source,
+        source_port=one.destination_port,
+        destination_port=one.source_port,
+    )
+
+
+def translated(packet: Packet, connection: Connection, direction: str, end: str) -> Packet:
+    """The packet with one end ("source" or "destination") as the other side of its connection has it."""
+    other = inverted(connection.reply if direction == "original" else connection.original)
+    if end == "source":
+        changed = replace(packet, source=other.source)
+        return changed if _echo(packet) else replace(changed, source_port=other.source_port)
+    changed = replace(packet, destination=other.destination)
+    return changed if _echo(packet) else replace(changed, destination_port=other.destination_port)
+
+
+def _echo(packet: Packet) -> bool:
+    return packet.protocol in (ICMP, ICMP6)
+
+
+def bind(connection: Connection, binding: Binding, address: str) -> None:
+    """Settles NAT for one end of a new flow: the reply's tuple gets the new address and port."""
+    reply = connection.reply
+    if binding.manip == "source":
+        port = binding.port_min or reply.destination_port
+        connection.reply = replace(reply, destination=address or reply.destination, destination_port=port)
+        connection.status.add("snat")
+    else:
+        port = binding.port_min or reply.source_port
+        connection.reply = replace(reply, source=address or reply.source, source_port=port)
+        connection.status.add("dnat")
+
+
+def answer_to(packet: Packet) -> Packet:
+    """The packet that answers this one, as its receiver makes it."""
+    return Packet(
+        family=packet.family,
+        source=packet.destination,
+        destination=packet.source,
+        protocol=packet.protocol,
+        source_port=packet.destination_port,
+        destination_port=packet.source_port,
+        icmp_type=ECHO_REPLY.get(packet.icmp_type, packet.icmp_type),
+        icmp_id=packet.icmp_id,
+        tcp_flags=0x12 if packet.tcp_flags else 0,
+        length_bytes=packet.length_bytes,
+        dont_fragment=packet.dont_fragment,
+        ether_type=packet.ether_type,
+    )

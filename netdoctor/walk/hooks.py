@@ -1,0 +1,351 @@
+"""A packet through one netfilter hook of one namespace: chains by priority, conntrack and NAT between them."""
+
+from msgspec.structs import replace
+
+from netdoctor.model.journey import Because, Step
+from netdoctor.model.network import Link
+from netdoctor.model.snapshot import NamespaceId, Need
+from netdoctor.model.unknown import Unknown
+from netdoctor.walk import connections as tracking
+from netdoctor.walk.connections import Connection, Connections
+from netdoctor.walk.netfilter import BaseChain, Binding, ChainResult, HookFacts, RuleRef, base_chains, evaluate
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
+from netdoctor.walk.routing import Query, address_type, lookup, select_source
+from netdoctor.walk.trail import Trail
+from netdoctor.walk.view import View
+
+CONNTRACK_PRIORITY = -200
+TRACKING_HOOKS = ("prerouting", "output")
+SOURCE_HOOKS = ("input", "postrouting")
+TIMEOUTS = {
+    ICMP: ("net/netfilter/nf_conntrack_icmp_timeout",),
+    ICMP6: ("net/netfilter/nf_conntrack_icmpv6_timeout",),
+    UDP: ("net/netfilter/nf_conntrack_udp_timeout",),
+    TCP: ("net/netfilter/nf_conntrack_tcp_timeout_syn_sent",),
+}
+
+
+class Firewall:
+    """The hooks of every namespace on the way, with the connections they track."""
+
+    def __init__(self, view: View, connections: Connections) -> None:
+        self.view = view
+        self.connections = connections
+        self._facts: dict[NamespaceId, HookFacts] = {}
+
+    def run(self, trail: Trail, key: NamespaceId, hook: str, packet: Packet) -> Packet:
+        """The packet as it comes out of the hook, its steps on the trail. Raises Dead where a rule drops it."""
+        family = "ip" if packet.family == 4 else "ip6"
+        self.view.tables(key)
+        chains = base_chains(self.view.namespace(key).ruleset, family, hook)  # type: ignore[arg-type]
+        track_here = hook in TRACKING_HOOKS
+        wanted: dict[str, object] = {"notrack": False, "zone": 0}
+        nat_done = False
+        for base in chains:
+            if track_here and base.priority >= CONNTRACK_PRIORITY:
+                packet, track_here = self._track(trail, key, packet, wanted), False
+            if base.is_nat:
+                if not nat_done:
+                    nats = [one for one in chains if one.is_nat]
+                    packet, nat_done = self._nat(trail, key, hook, packet, nats), True
+                continue
+            packet = self._through(trail, key, base, packet, wanted)
+        if track_here:
+            packet = self._track(trail, key, packet, wanted)
+        if not nat_done:
+            packet = self._nat(trail, key, hook, packet, [])
+        return packet
+
+    def frame(
+        self, trail: Trail, key: NamespaceId, family: str, hook: str, packet: Packet, device: str = ""
+    ) -> Step | None:
+        """The step that stops (or may stop) a frame in a bridge, netdev or arp hook; None when it surely passes."""
+        self.view.tables(key)
+        for base in base_chains(self.view.namespace(key).ruleset, family, hook, device):  # type: ignore[arg-type]
+            result = self._evaluate(key, base, packet)
+            if result.verdict == "drop":
+                return self._blocked(trail, key, base, result, packet)
+            if result.verdict != "accept":
+                return self._doubtful(trail, key, base, result, packet)
+        return None
+
+    def _through(
+        self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet, wanted: dict[str, object]
+    ) -> Packet:
+        result = self._evaluate(key, base, packet)
+        if result.verdict == "drop":
+            trail.dies(self._blocked(trail, key, base, result, packet))
+        if result.verdict != "accept":
+            trail.add(self._doubtful(trail, key, base, result, packet))
+        elif result.matched or not result.rule.is_policy:
+            trail.add(self._passed(trail, key, base, result, packet))
+        if result.notrack:
+            wanted["notrack"] = result.rule
+        if result.zone is not None:
+            wanted["zone"] = result.zone
+        return result.packet
+
+    def _evaluate(self, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
+        result = evaluate(base, packet, self.facts(key))
+        if result.needs:
+            self.view.lack(*(Need(namespace=key, subject=need.subject, key=need.key) for need in result.needs))
+        return result
+
+    def facts(self, key: NamespaceId) -> HookFacts:
+        """What rules may ask of this namespace besides the packet."""
+        if key not in self._facts:
+            self._facts[key] = HookFacts(
+                links={link.name: link for link in self.view.links(key)},
+                address_type=lambda address, device: address_type(self.view, key, address),
+                fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
+                has_listener=lambda packet: self._has_listener(key, packet),
+            )
+        return self._facts[key]
+
+    def _fib_device(self, key: NamespaceId, address: str, mark: int, in_device: str) -> str | Unknown:
+        found = lookup(self.view, key, Query(6 if ":" in address else 4, "", address, mark, in_device))
+        return self.view.device_name(key, found.hop.index) if found.hop else ""
+
+    def _has_listener(self, key: NamespaceId, packet: Packet) -> bool | Unknown:
+        name = {TCP: "tcp", UDP: "udp"}.get(packet.protocol)
+        return any(one.protocol == name and one.port == packet.destination_port for one in self.view.sockets(key))
+
+    def _track(self, trail: Trail, key: NamespaceId, packet: Packet, wanted: dict[str, object]) -> Packet:
+        """nf_conntrack_in: the packet gets its connection, a new one if it belongs to none."""
+        if wanted["notrack"]:
+            rule = wanted["notrack"]
+            because = (Because(kind="rule", namespace=key, text=_describe(rule)),) if isinstance(rule, RuleRef) else ()
+            facts = _rule_facts(rule, "prerouting") if isinstance(rule, RuleRef) else {}
+            trail.add(trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts))
+            return replace(packet, conntrack=ConntrackView(state="untracked"))
+        if self.connections.related:
+            return replace(packet, conntrack=ConntrackView(state="related", direction="reply"))
+        zone = wanted["zone"] if isinstance(wanted["zone"], int) else 0
+        found = self.connections.find(key, packet, zone)
+        if found is None:
+            self._check_room(trail, key)
+            connection = self.connections.begin(key, packet, zone)
+            connection.forgotten = self._zero_timeout(key, packet)
+            return replace(packet, conntrack=connection.view("original", packet))
+        connection, direction = found
+        if direction == "reply":
+            connection.status |= {"seen-reply"}
+        return replace(packet, conntrack=connection.view(direction, packet))
+
+    def _check_room(self, trail: Trail, key: NamespaceId) -> None:
+        table = self.view.namespace(key).conntrack
+        if not isinstance(table, Unknown) and table.maximum and table.count >= table.maximum:
+            text = f"nf_conntrack_count {table.count} of nf_conntrack_max {table.maximum}"
+            trail.dies(
+                trail.step(
+                    "conntrack",
+                    key,
+                    "block",
+                    f"the connection tracking table is full ({text})",
+                    Because(kind="sysctl", namespace=key, text=text),
+                    cause="conntrack-table-full",
+                    facts={"count": str(table.count), "maximum": str(table.maximum)},
+                )  # fmt: skip
+            )
+
+    def _zero_timeout(self, key: NamespaceId, packet: Packet) -> str:
+        """The sysctl that makes conntrack forget this flow at once, if one does."""
+        for path in TIMEOUTS.get(packet.protocol, ()):
+            if self.view.number(key, path, 30) <= 0:
+                return path
+        return ""
+
+    def _connection(self, key: NamespaceId, packet: Packet) -> tuple[Connection, str] | None:
+        view = packet.conntrack
+        if view is None or view.original is None:
+            return None
+        for one in self.connections.all_of(key):
+            if one.original == view.original and one.zone == view.zone:
+                return one, view.direction
+        return None
+
+    def _nat(self, trail: Trail, key: NamespaceId, hook: str, packet: Packet, chains: list[BaseChain]) -> Packet:
+        """nf_nat_inet_fn: a new flow asks the nat chains once; then every packet of it is rewritten."""
+        end = "source" if hook in SOURCE_HOOKS else "destination"
+        if hook == "forward":
+            return packet
+        found = self._connection(key, packet)
+        if found is None:
+            return packet
+        connection, direction = found
+        if direction == "original" and end not in connection.bound:
+            connection.bound.add(end)
+            for base in chains:
+                result = self._evaluate(key, base, packet)
+                if result.verdict == "drop":
+                    trail.dies(self._blocked(trail, key, base, result, packet))
+                if result.verdict == "unknown":
+                    trail.add(self._doubtful(trail, key, base, result, packet))
+                if result.binding is not None:
+                    self._bind(trail, key, hook, base, result, packet, connection)
+                    break
+                if result.verdict == "accept" and not result.rule.is_policy:
+                    break
+        changed = tracking.translated(packet, connection, direction, end)
+        if changed != packet:
+            if direction == "reply":
+                trail.passed("nat", key, f"translated back: {packet} becomes {changed}", packet=str(changed))
+            view = connection.view(direction, changed)
+            changed = replace(
+                changed, conntrack=replace(view, state=packet.conntrack.state if packet.conntrack else "new")
+            )
+        return changed
+
+    def _bind(
+        self,
+        trail: Trail,
+        key: NamespaceId,
+        hook: str,
+        base: BaseChain,
+        result: ChainResult,
+        packet: Packet,
+        connection: Connection,
+    ) -> None:
+        binding = result.binding
+        assert binding is not None
+        address = self._new_address(trail, key, hook, binding, packet, result)
+        tracking.bind(connection, binding, address)
+        direction = "original"
+        changed = tracking.translated(packet, connection, direction, binding.manip)
+        trail.add(
+            trail.step(
+                "nat",
+                key,
+                "pass",
+                f"{_verb(binding)}: {packet} becomes {changed}",
+                Because(kind="rule", namespace=key, text=_describe(result.rule)),
+                device=packet.out_device or packet.in_device,
+                packet=str(changed),
+                facts=_rule_facts(result.rule, hook),
+            )  # fmt: skip
+        )
+
+    def _new_address(
+        self, trail: Trail, key: NamespaceId, hook: str, binding: Binding, packet: Packet, result: ChainResult
+    ) -> str:
+        """The address a binding gives: its own, or the device's (nf_nat_masquerade_ipv4, nf_nat_redirect)."""
+        if binding.address_min:
+            return binding.address_min
+        if binding.kind == "masquerade":
+            link = self.view.link(key, packet.out_device)
+            found = lookup(self.view, key, Query(packet.family, "", packet.destination, packet.mark))
+            towards = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
+            chosen = select_source(self.view, key, packet.family, link.index if link else 0, towards, None)
+            if not chosen:
+                trail.dies(
+                    trail.step(
+                        "nat",
+                        key,
+                        "block",
+                        f"masquerade has no address to use: {packet.out_device} has none",
+                        Because(kind="rule", namespace=key, text=_describe(result.rule)),
+                        device=packet.out_device,
+                        packet=str(packet),
+                        cause="masquerade-without-address",
+                        facts={**_rule_facts(result.rule, hook), "link": packet.out_device},
+                    )  # fmt: skip
+                )
+            return chosen
+        if binding.kind == "redirect":
+            return self._redirect_address(key, hook, packet)
+        return ""
+
+    def _redirect_address(self, key: NamespaceId, hook: str, packet: Packet) -> str:
+        if hook == "output":
+            return "127.0.0.1" if packet.family == 4 else "::1"
+        link = self.view.link(key, packet.in_device)
+        own = [
+            one for one in self.view.addresses(key) if link and one.index == link.index and one.family == packet.family
+        ]
+        return own[0].local if own else ""
+
+    def _blocked(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
+        rule = result.rule
+        verb = "rejects" if result.reject else "drops"
+        what = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
+        cause = "policy-drops" if rule.is_policy else "rule-rejects" if result.reject else "rule-drops"
+        return trail.step(
+            "hook", key, "block", f"{base.hook}: the {what} {verb} it",
+            Because(kind="rule", namespace=key, text=_describe(rule)),
+            device=packet.in_device or packet.out_device, packet=str(packet), cause=cause,
+            facts={**_rule_facts(rule, base.hook), **_packet_facts(packet), "reject": result.reject, "policy": base.chain.policy},
+        )  # fmt: skip
+
+    def _doubtful(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
+        deadly = [doubt for doubt in result.doubts if doubt.verdict != "accept"] or list(result.doubts)
+        rule = deadly[0].rule if deadly else result.rule
+        why = deadly[0].why if deadly else "a queue decides"
+        queue = f"queue {result.queue}" if result.verdict == "queue" else ""
+        return trail.step(
+            "hook", key, "unknown", f"{base.hook}: {_chain_name(rule)} may drop it: {why or queue}",
+            Because(kind="rule", namespace=key, text=_describe(rule)),
+            device=packet.in_device or packet.out_device, packet=str(packet),
+            cause="rule-drops" if not rule.is_policy else "policy-drops",
+            facts={
+                **_rule_facts(rule, base.hook), **_packet_facts(packet), "why": why, "policy": base.chain.policy,
+                "verdict": deadly[0].verdict if deadly else "", "otherwise": result.otherwise,
+            },
+        )  # fmt: skip
+
+    def _passed(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
+        rule = result.rule
+        by = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
+        changes = _changes(packet, result.packet)
+        return trail.step(
+            "hook", key, "pass", f"{base.hook}: accepted by the {by}{changes}",
+            *(Because(kind="rule", namespace=key, text=_describe(one)) for one in (*result.matched, rule)[-4:]),
+            device=packet.in_device or packet.out_device, packet=str(result.packet), facts=_rule_facts(rule, base.hook),
+        )  # fmt: skip
+
+
+def _changes(before: Packet, after: Packet) -> str:
+    found = []
+    if before.mark != after.mark:
+        found.append(f"mark 0x{after.mark:x}")
+    if before.ttl != after.ttl:
+        found.append(f"ttl {after.ttl}")
+    return f", sets {', '.join(found)}" if found else ""
+
+
+def _verb(binding: Binding) -> str:
+    return {"snat": "source NAT", "dnat": "destination NAT"}.get(binding.kind, binding.kind)
+
+
+def _chain_name(rule: RuleRef) -> str:
+    if rule.backend == "nft":
+        return f"{rule.family} {rule.table} {rule.chain}"
+    return f"{rule.table} {rule.chain}" if rule.table != "filter" else rule.chain
+
+
+def _describe(rule: RuleRef) -> str:
+    handle = f" # handle {rule.handle}" if rule.handle and rule.backend == "nft" else ""
+    place = f"{rule.family} {rule.table}" if rule.backend == "nft" else f"{rule.table}"
+    where = f"{rule.backend} {place} {rule.chain}" + (f" rule {rule.line}" if rule.line else " policy")
+    return f"{where}: {rule.text}{handle}"
+
+
+def _rule_facts(rule: RuleRef, hook: str) -> dict[str, str]:
+    return {
+        "backend": rule.backend, "family": rule.family, "table": rule.table, "chain": rule.chain,
+        "line": str(rule.line), "handle": str(rule.handle), "rule": rule.text, "hook": hook, "comment": rule.comment,
+    }  # fmt: skip
+
+
+def _packet_facts(packet: Packet) -> dict[str, str]:
+    return {
+        "source": packet.source, "destination": packet.destination, "in_device": packet.in_device,
+        "out_device": packet.out_device, "protocol": str(packet.protocol), "port": str(packet.destination_port),
+        "packet_family": str(packet.family),
+        "ct_state": packet.conntrack.state if packet.conntrack else "",
+        "ct_direction": packet.conntrack.direction if packet.conntrack else "",
+    }  # fmt: skip
+
+
+def link_facts(link: Link) -> dict[str, str]:
+    """What a check needs to tell a fault of this interface."""
+    return {"link": link.name, "kind": link.kind, "mac": link.mac}

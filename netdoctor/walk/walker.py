@@ -1,0 +1,563 @@
+"""The packet's way there and back: send, route, filter, resolve, carry, receive, forward, deliver, answer."""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip
+from netdoctor.model.network import Link
+from netdoctor.model.snapshot import NamespaceId, Snapshot
+from netdoctor.walk import blame, delivery, sizes
+from netdoctor.walk.addressing import is_link_local, is_loopback
+from netdoctor.walk.connections import Connections, answer_to
+from netdoctor.walk.filters import Filters
+from netdoctor.walk.hooks import Firewall
+from netdoctor.walk.ipsec import policy_step
+from netdoctor.walk.layer2 import End, Point, down_step
+from netdoctor.walk.neighbour import Resolver
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
+from netdoctor.walk.routing import MAIN, Lookup, Query, local_device, lookup, route_text, rule_text, select_source
+from netdoctor.walk.trail import Dead, Left, Trail
+from netdoctor.walk.validation import martian, query_for, refuse_source
+from netdoctor.walk.view import CannotTell, Lacking, View
+
+MAX_STACKS = 24
+PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
+EPHEMERAL_PORT, PROBE_ID = 54321, 4242
+ERROR_NAMES = {
+    "none": "there is no route to {}", "blackhole": "a blackhole route swallows packets to {}",
+    "unreachable": "an unreachable route refuses packets to {}", "prohibit": "a prohibit route refuses packets to {}",
+}  # fmt: skip
+
+
+def walk(snapshot: Snapshot, flow: Flow) -> RoundTrip:
+    """The flow's way there and back. With `needs` in the answer it is not finished: extend the snapshot and walk again."""
+    view = View(snapshot)
+    walker = Walker(view, flow)
+    try:
+        trip = walker.round_trip()
+    except Lacking as lacking:
+        return RoundTrip(flow=flow, forward=Journey(direction="forward", end="unknown"), needs=lacking.needs)
+    try:
+        return blame.attributed(view, trip)
+    except Lacking as lacking:
+        return replace(trip, needs=lacking.needs)
+    except CannotTell:
+        return trip
+
+
+class Walker:
+    """One round trip. State that outlives a hop: conntrack's flows and the trail."""
+
+    def __init__(self, view: View, flow: Flow) -> None:
+        self.view = view
+        self.flow = flow
+        self.connections = Connections()
+        self.firewall = Firewall(view, self.connections)
+        self.filters = Filters(view, self.firewall)
+        self.resolver = Resolver(view, self.filters)
+        self.trail = Trail()
+        self.received: tuple[NamespaceId, Packet] | None = None
+        self.depth = 0
+        self.tunnel = False
+
+    def round_trip(self) -> RoundTrip:
+        forward = self._journey("forward", lambda: self._originate(self.flow.namespace, self._first_packet()))
+        if forward.end != "delivered" or self.received is None:
+            return RoundTrip(flow=self.flow, forward=forward)
+        there, packet = self.received
+        self.received = None
+        reply = self._journey("reply", lambda: self._originate(there, answer_to(packet)))
+        if reply.end == "delivered" and self.received is not None:
+            reply = self._check_answer(reply, *self.received)
+        return RoundTrip(flow=self.flow, forward=forward, reply=reply)
+
+    def one_way(self, key: NamespaceId, packet: Packet, direction: Direction = "forward") -> Journey:
+        """A packet that expects no answer: an ICMP error, a tunnel's outer packet."""
+        return self._journey(direction, lambda: self._originate(key, packet))
+
+    def _journey(self, direction: Direction, go: Callable[[], None]) -> Journey:
+        self.trail = Trail(direction)
+        try:
+            go()
+            end = "delivered"
+        except Dead:
+            end = "blocked"
+        except Left:
+            end = "left"
+        except CannotTell as lost:
+            end = "unknown"
+            self.trail.add(
+                self.trail.step(
+                    "route",
+                    lost.namespace,
+                    "unknown",
+                    f"cannot tell: {lost.why}",
+                    device=lost.device,
+                    cause="unreadable",
+                )
+            )
+        return Journey(direction=direction, end=end, steps=tuple(self.trail.steps))  # type: ignore[arg-type]
+
+    def _check_answer(self, reply: Journey, key: NamespaceId, packet: Packet) -> Journey:
+        """The answer must come to the asker, from the address and port it was asked at."""
+        flow = self.flow
+        if (
+            key == flow.namespace
+            and packet.source == flow.destination
+            and (flow.protocol == "icmp" or packet.source_port == flow.port)
+        ):
+            return reply
+        where = self.view.name(key)
+        step = self.trail.step(
+            "conntrack", key, "block", f"the answer ends in {where} as {packet}: nobody asked there", packet=str(packet),
+            cause="answer-misdelivered", facts={"source": packet.source, "destination": packet.destination},
+        )  # fmt: skip
+        return replace(reply, end="blocked", steps=(*reply.steps, step))
+
+    def _first_packet(self) -> Packet:
+        flow = self.flow
+        icmp = flow.protocol == "icmp"
+        return Packet(
+            family=flow.family,
+            source=flow.source,
+            destination=flow.destination,
+            protocol=PROTOCOLS[flow.protocol] if not icmp or flow.family == 4 else ICMP6,
+            source_port=0 if icmp else EPHEMERAL_PORT,
+            destination_port=flow.port,
+            icmp_type=(8 if flow.family == 4 else 128) if icmp else 0,
+            icmp_id=PROBE_ID if icmp else 0,
+            tcp_flags=0x02 if flow.protocol == "tcp" else 0,
+            ttl=self.view.number(flow.namespace, "net/ipv4/ip_default_ttl", 64) if flow.family == 4 else 64,
+            length_bytes=flow.length_bytes,
+            dont_fragment=flow.dont_fragment or flow.protocol == "tcp",
+            ether_type=0x0800 if flow.family == 4 else 0x86DD,
+            user_id=flow.user_id,
+        )
+
+    # Sending -----------------------------------------------------------------------------------------------------
+
+    def _originate(self, key: NamespaceId, packet: Packet) -> None:
+        """A packet of this namespace's own (ip_route_output_key_hash, __ip_local_out)."""
+        packet = replace(packet, ttl=packet.ttl or 64)
+        delivery.check_local_port(
+            self.view, self.trail, key, packet, asking=key == self.flow.namespace and self.trail.direction == "forward"
+        )
+        found = self._route_out(key, packet)
+        if not packet.source:
+            packet = self._with_source(key, packet, found)
+        self._refuse_bad_source(key, packet, found)
+        packet = replace(packet, out_device=self._out_name(key, packet, found))
+        after = self.firewall.run(self.trail, key, "output", packet)
+        if (after.destination, after.mark) != (packet.destination, packet.mark):
+            found = self._route_out(key, after)
+            after = replace(after, out_device=self._out_name(key, after, found))
+        self._policy(key, "out", after)
+        self._send(key, after, found)
+
+    def _route_out(self, key: NamespaceId, packet: Packet) -> Lookup:
+        query = Query(
+            packet.family, packet.source, packet.destination, packet.mark, "", "", packet.protocol,
+            packet.source_port, packet.destination_port, packet.tos, packet.user_id or 0,
+        )  # fmt: skip
+        loopback = local_device(self.view, key)
+        if is_loopback(packet.destination) and loopback is not None and not loopback.up:
+            self.trail.dies(down_step(self.view, self.trail, key, loopback))
+        found = lookup(self.view, key, query)
+        self._route_step(key, packet, found)
+        return found
+
+    def _route_step(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
+        """Puts the lookup on the trail; raises Dead when it has no way for the packet."""
+        name = self.view.name(key)
+        because = self._route_because(key, found)
+        facts = self._route_facts(key, packet, found)
+        if found.type in ERROR_NAMES:
+            text = ERROR_NAMES[found.type].format(packet.destination)
+            cause = "route-missing" if found.type == "none" else "route-refuses"
+            if found.rule is not None and found.route is None:
+                text, cause = (
+                    f"policy rule {rule_text(found.rule)} refuses packets to {packet.destination}",
+                    "policy-rule-refuses",
+                )
+            self.trail.dies(
+                self.trail.step(
+                    "route", key, "block", f"{name}: {text}", *because, packet=str(packet), cause=cause, facts=facts
+                )
+            )
+        device = self.view.device_name(key, found.hop.index) if found.hop else ""
+        via = f" via {found.hop.gateway}" if found.hop and found.hop.gateway else ""
+        text = (
+            f"{packet.destination} is {name}'s own"
+            if found.type == "local"
+            else f"{packet.destination} goes{via} by {device}"
+        )
+        self.trail.add(
+            self.trail.step("route", key, "pass", text, *because, device=device, packet=str(packet), facts=facts)
+        )
+
+    def _route_because(self, key: NamespaceId, found: Lookup) -> tuple[Because, ...]:
+        because = []
+        if found.rule is not None and found.rule.table not in (255, MAIN):
+            because.append(Because(kind="policy-rule", namespace=key, text=rule_text(found.rule)))
+        if found.route is not None:
+            because.append(Because(kind="route", namespace=key, text=route_text(self.view, key, found.route)))
+        because += [
+            Because(kind="policy-rule", namespace=key, text=f"{rule_text(rule)} (no route there for this packet)")
+            for rule in found.fell_through
+        ]
+        because += [
+            Because(kind="route", namespace=key, text=f"{route_text(self.view, key, route)} (not usable)")
+            for route in found.skipped
+        ]
+        return tuple(because)
+
+    def _route_facts(self, key: NamespaceId, packet: Packet, found: Lookup) -> dict[str, str]:
+        facts = {
+            "destination": packet.destination,
+            "source": packet.source,
+            "type": found.type,
+            "mark": str(packet.mark),
+        }
+        if found.route is not None:
+            facts |= {
+                "route": route_text(self.view, key, found.route), "prefix": found.route.destination,
+                "table": str(found.route.table), "priority": str(found.route.priority),
+            }  # fmt: skip
+        if found.hop is not None:
+            facts |= {"gateway": found.hop.gateway, "device": self.view.device_name(key, found.hop.index)}
+        if found.rule is not None:
+            facts |= {"rule_priority": str(found.rule.priority), "rule_text": rule_text(found.rule)}
+        if found.fell_through:
+            rule = found.fell_through[0]
+            facts |= {
+                "fell_through": rule_text(rule),
+                "fell_through_table": str(rule.table),
+                "fell_through_priority": str(rule.priority),
+            }
+        if found.skipped:
+            facts["skipped"] = route_text(self.view, key, found.skipped[0])
+            facts["skipped_device"] = self.view.device_name(key, found.skipped[0].next_hops[0].index)
+        return facts
+
+    def _out_name(self, key: NamespaceId, packet: Packet, found: Lookup) -> str:
+        if found.type in ("local", "anycast"):
+            loopback = local_device(self.view, key)
+            return loopback.name if loopback else "lo"
+        return self.view.device_name(key, found.hop.index) if found.hop else ""
+
+    def _with_source(self, key: NamespaceId, packet: Packet, found: Lookup) -> Packet:
+        if found.type == "local":
+            return replace(
+                packet,
+                source=(found.route.preferred_source if found.route and packet.family == 4 else "")
+                or packet.destination,
+            )
+        index = found.hop.index if found.hop else 0
+        towards = found.hop.gateway if found.hop and found.hop.gateway and packet.family == 4 else packet.destination
+        source = select_source(self.view, key, packet.family, index, towards, found.route)
+        device = self.view.device_name(key, index)
+        unusable = not source or (
+            packet.family == 6 and is_link_local(source) and not is_link_local(packet.destination)
+        )
+        if unusable:
+            family = "IPv6" if packet.family == 6 else "IPv4"
+            self.trail.dies(
+                self.trail.step(
+                    "source-address",
+                    key,
+                    "block",
+                    f"{device} in {self.view.name(key)} has no {family} address to send from",
+                    Because(kind="link", namespace=key, text=device),
+                    device=device,
+                    cause="address-missing",
+                    facts={
+                        "link": device,
+                        "family": str(packet.family),
+                        "destination": packet.destination,
+                        "found": source,
+                    },
+                )  # fmt: skip
+            )
+        self.trail.passed(
+            "source-address", key, f"it sends from {source}", device=device, packet=str(replace(packet, source=source))
+        )
+        return replace(packet, source=source)
+
+    def _refuse_bad_source(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
+        """ip_route_output_key_hash: a route's src must be an address of ours; a loopback source stays on lo."""
+        if found.type == "local" or packet.family == 6:
+            return
+        device = self._out_name(key, packet, found)
+        if is_loopback(packet.source) and not self.view.conf_or(key, device, "route_localnet"):
+            path = f"net/ipv4/conf/{device}/route_localnet"
+            self.trail.dies(
+                self.trail.step(
+                    "source-validation",
+                    key,
+                    "block",
+                    f"{packet.source} may not leave by {device}: {path.replace('/', '.')} is 0",
+                    Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 0"),
+                    device=device,
+                    packet=str(packet),
+                    cause="route-localnet-off",
+                    facts={"link": device, "sysctl": path, "wanted": "1"},
+                )  # fmt: skip
+            )
+
+    def _policy(self, key: NamespaceId, direction: str, packet: Packet) -> None:
+        step = policy_step(self.view, self.trail, key, direction, packet)
+        if step is not None:
+            self.trail.add(step)
+            if step.outcome == "block":
+                raise Dead(step)
+
+    def _send(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
+        """ip_output and ip_finish_output: POSTROUTING, size, neighbour, and onto the link."""
+        self.depth += 1
+        if self.depth > MAX_STACKS:
+            self.trail.dies(
+                self.trail.step("route", key, "block", f"the packet goes round in circles at {self.view.name(key)}", cause="routing-loop",
+                                packet=str(packet), facts={"destination": packet.destination})
+            )  # fmt: skip
+        device = self.view.link(key, packet.out_device)
+        if device is None:
+            raise CannotTell(f"no interface {packet.out_device}", key)
+        before = packet
+        packet = self.firewall.run(self.trail, key, "postrouting", packet)
+        if packet.source != before.source:
+            self._policy(key, "out", packet)
+        if found.type in ("local", "anycast"):
+            self._loop_back(key, device, packet)
+            return
+        sizes.check_leaving(self, key, device, packet, found)
+        next_hop = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
+        packet = replace(packet, source_mac=device.mac)
+        hop = self.resolver.resolve(self.trail, key, device, next_hop, packet, self._route_facts(key, packet, found))
+        self.trail.passed("neighbour", key, hop.text, device=device.name, packet=str(packet))
+        if hop.end is None:
+            raise Left("out of sight")
+        self._carry(packet, hop.end, hop.mac)
+
+    def _loop_back(self, key: NamespaceId, device: Link, packet: Packet) -> None:
+        """To itself by lo: out, in again, and up."""
+        if not device.up:
+            self.trail.dies(down_step(self.view, self.trail, key, device))
+        self._receive(End(key, device, ()), replace(packet, in_device=device.name, out_device=""))
+
+    def _carry(self, packet: Packet, end: End, mac: str) -> None:
+        """Over the wire to the next stack, past the filters in between."""
+        sizes.check_wire(self, end.points, packet)
+        self._underlays(end.points, packet)
+        packet = replace(packet, destination_mac=mac)
+        packet = self.filters.pass_points(self.trail, end.points, packet)
+        first = end.points[0].device if end.points else end.link.name
+        bridges = [point.device for point in end.points if point.kind == "bridge"]
+        by = f" through bridge {', '.join(dict.fromkeys(bridges))}" if bridges else ""
+        self.trail.add(
+            self.trail.step(
+                "device",
+                end.namespace,
+                "pass",
+                f"{first} to {end.link.name} in {self.view.name(end.namespace)}{by}",
+                device=end.link.name,
+                packet=str(packet),
+                facts=_crossing(end.points),
+            )  # fmt: skip
+        )
+        self._receive(end, replace(packet, in_device=end.link.name, out_device="", user_id=None, group_id=None))
+
+    def _underlays(self, points: tuple[Point, ...], packet: Packet) -> None:
+        """The outer packets of tunnels on the way must arrive too."""
+        for point in points:
+            if point.kind == "underlay":
+                sizes.check_underlay(self, point, packet)
+
+    # Receiving ---------------------------------------------------------------------------------------------------
+
+    def _receive(self, end: End, packet: Packet) -> None:
+        """ip_rcv: PREROUTING, then the input route decides between here, onwards and nowhere."""
+        key, device = end.namespace, end.link.name
+        ports = [
+            point for point in end.points if point.kind == "bridge" and point.namespace == key and not point.out_port
+        ]
+        if ports and ports[-1].device == device:
+            packet = replace(packet, in_port=ports[-1].in_port)
+        packet = replace(
+            packet, conntrack=None if device != "lo" else packet.conntrack, mark=0 if device != "lo" else packet.mark
+        )
+        self._refuse_slave(key, end.link, packet)
+        if not (device == "lo" and packet.conntrack is not None):
+            packet = self.firewall.run(self.trail, key, "prerouting", packet)
+        packet = replace(packet, in_port="")
+        self._refuse_martian(key, device, packet)
+        found = lookup(self.view, key, query_for(packet, device))
+        if found.type == "local" or found.type == "anycast":
+            self._validate_source(key, device, packet, "")
+            self._deliver(key, packet)
+            return
+        self._forward(key, device, packet, found)
+
+    def _refuse_slave(self, key: NamespaceId, link: Link, packet: Packet) -> None:
+        """IPv6 switched off on the interface: its packets are not taken (ip6_rcv_core)."""
+        if packet.family == 6 and self.view.conf(key, 6, link.name, "disable_ipv6"):
+            path = f"net/ipv6/conf/{link.name}/disable_ipv6"
+            self.trail.dies(
+                self.trail.step(
+                    "source-address",
+                    key,
+                    "block",
+                    f"IPv6 is switched off on {link.name} in {self.view.name(key)}",
+                    Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 1"),
+                    device=link.name,
+                    cause="ipv6-disabled",
+                    facts={"link": link.name, "sysctl": path, "wanted": "0"},
+                )  # fmt: skip
+            )
+
+    def _refuse_martian(self, key: NamespaceId, device: str, packet: Packet) -> None:
+        which = martian(self.view, key, device, packet)
+        if not which:
+            return
+        address = packet.source if which == "source" else packet.destination
+        path = f"net/ipv4/conf/{device}/route_localnet"
+        self.trail.dies(
+            self.trail.step(
+                "source-validation",
+                key,
+                "block",
+                f"{self.view.name(key)} drops it as a martian: {which} {address} cannot come from {device}",
+                Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 0"),
+                device=device,
+                packet=str(packet),
+                cause="martian",
+                facts={"link": device, "which": which, "address": address, "sysctl": path, "wanted": "1"},
+            )  # fmt: skip
+        )
+
+    def _validate_source(self, key: NamespaceId, device: str, packet: Packet, out_device: str) -> None:
+        refusal = refuse_source(self.view, key, device, packet, out_device)
+        if refusal is None:
+            return
+        name = self.view.name(key)
+        back = refusal.back
+        way = ""
+        if back and back.hop:
+            way = self.view.device_name(key, back.hop.index)
+        facts = {"link": device, "source": packet.source, "way_back": way}
+        because = []
+        if refusal.cause == "rp-filter":
+            worst = (
+                "all"
+                if self.view.conf(key, 4, "all", "rp_filter") >= self.view.conf(key, 4, device, "rp_filter")
+                else device
+            )
+            path = f"net/ipv4/conf/{worst}/rp_filter"
+            facts |= {"sysctl": path, "value": str(refusal.mode), "mark": str(packet.mark)}
+            because.append(Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = {refusal.mode}"))
+            text = (
+                f"reverse path filter: {name} would answer {packet.source} by {way or 'no interface'}, not by {device}"
+            )
+        else:
+            text = f"{name} has {packet.source} itself: a packet from that address must be forged"
+            facts["address"] = packet.source
+        if back and back.route:
+            because.append(Because(kind="route", namespace=key, text=route_text(self.view, key, back.route)))
+        kind = "source-validation" if refusal.cause == "rp-filter" else "address-owner"
+        cause = "rp-filter-drops" if refusal.cause == "rp-filter" else "duplicate-address"
+        self.trail.dies(
+            self.trail.step(
+                kind, key, "block", text, *because, device=device, packet=str(packet), cause=cause, facts=facts
+            )  # type: ignore[arg-type]
+        )
+
+    # Forwarding --------------------------------------------------------------------------------------------------
+
+    def _forward(self, key: NamespaceId, device: str, packet: Packet, found: Lookup) -> None:
+        """ip_forward and ip6_forward: allowed at all, a route, a believable source, TTL, size, FORWARD."""
+        if packet.family == 4:
+            self._refuse_forwarding(key, device, packet)
+        self._route_step(key, packet, found)
+        if packet.family == 6:
+            self._refuse_forwarding(key, device, packet)
+        out_device = self.view.device_name(key, found.hop.index) if found.hop else ""
+        self._validate_source(key, device, packet, out_device)
+        self._policy(key, "fwd", packet)
+        packet = self._count_down(key, device, packet)
+        packet = replace(packet, out_device=out_device)
+        packet = sizes.check_forwarding(self, key, packet, found)
+        packet = self.firewall.run(self.trail, key, "forward", packet)
+        self._policy(key, "out", packet)
+        self._send(key, replace(packet, in_device=""), found)
+
+    def _refuse_forwarding(self, key: NamespaceId, device: str, packet: Packet) -> None:
+        """IPv4: the incoming interface's own switch (ip_route_input_slow). IPv6: the namespace's (ip6_forward)."""
+        if packet.family == 4:
+            allowed, path = self.view.conf(key, 4, device, "forwarding") == 1, f"net/ipv4/conf/{device}/forwarding"
+            if not allowed and self.view.number(key, "net/ipv4/ip_forward") == 0:
+                path = "net/ipv4/ip_forward"
+        else:
+            path = "net/ipv6/conf/all/forwarding"
+            allowed = self.view.number(key, path) == 1 or self.view.conf(key, 6, device, "force_forwarding") == 1
+        if allowed:
+            self.trail.passed(
+                "forwarding", key, f"{self.view.name(key)} forwards what comes in by {device}", device=device
+            )
+            return
+        dotted = path.replace("/", ".")
+        slug = "ip-forward-off" if path.endswith(("ip_forward", "all/forwarding")) else "interface-forwarding-off"
+        self.trail.dies(
+            self.trail.step(
+                "forwarding",
+                key,
+                "block",
+                f"{self.view.name(key)} does not forward what comes in by {device}: {dotted} is 0",
+                Because(kind="sysctl", namespace=key, text=f"{dotted} = 0"),
+                device=device,
+                packet=str(packet),
+                cause=slug,
+                facts={
+                    "link": device,
+                    "sysctl": path,
+                    "family": str(packet.family),
+                    "destination": packet.destination,
+                    "source": packet.source,
+                },
+            )  # fmt: skip
+        )
+
+    def _count_down(self, key: NamespaceId, device: str, packet: Packet) -> Packet:
+        if packet.ttl <= 1:
+            self.trail.dies(
+                self.trail.step(
+                    "ttl",
+                    key,
+                    "block",
+                    f"the packet's TTL is used up at {self.view.name(key)}",
+                    device=device,
+                    packet=str(packet),
+                    cause="ttl-exceeded",
+                    facts={"ttl": str(packet.ttl)},
+                )  # fmt: skip
+            )
+        return replace(packet, ttl=packet.ttl - 1)
+
+    # Delivering --------------------------------------------------------------------------------------------------
+
+    def _deliver(self, key: NamespaceId, packet: Packet) -> None:
+        """ip_local_deliver: INPUT, IPsec, and whoever listens."""
+        packet = self.firewall.run(self.trail, key, "input", packet)
+        self._policy(key, "in", packet)
+        asked = self.trail.direction == "forward" and not self.tunnel
+        delivery.check_listener(self.view, self.trail, key, packet, asked=asked)
+        self.trail.passed(
+            "deliver", key, f"{self.view.name(key)} takes {packet}", device=packet.in_device, packet=str(packet)
+        )
+        self.received = (key, packet)
+
+
+def _crossing(points: tuple[Point, ...]) -> dict[str, str]:
+    """Which devices the frame left by on its way, and by which tunnel."""
+    egress = [f"{point.namespace} {point.device}" for point in points if point.kind == "egress"]
+    tunnels = [point.device for point in points if point.kind == "underlay"]
+    return {"egress": ",".join(egress), "tunnel": ",".join(tunnels)}
