@@ -45,9 +45,12 @@ def render_all(
     mark = verdict.VERDICTS[worst]
     lead = [(f"{ink.own(mark.glyph)} {mark.word}", f"bold {mark.colour}"), ("  ", "")]
     lines = ink.wrap(lead, f"{len(reports)} namespace{'' if len(reports) == 1 else 's'} checked", "bold")
+    column = max((len(verdict.of(report).word) for report in reports), default=0)
     for report in reports:
         one = verdict.of(report)
-        lines += ink.wrap([(f"  {ink.own(one.glyph)} {pad(one.word, 12)}  ", one.colour)], ink.said(one_line(report)))
+        lines += ink.wrap(
+            [(f"  {ink.own(one.glyph)} {pad(one.word, column)}  ", one.colour)], ink.said(one_line(report))
+        )
     told = [report for report in reports if verbosity >= 1 or verdict.of(report).colour != "green"]
     rest = [render(each, width=width, colour=colour, unicode=unicode, verbosity=verbosity) for each in told]
     return "\n".join(["\n".join(lines) + "\n", *rest])
@@ -93,9 +96,8 @@ def _checks(report: Report, ink: Ink, verbosity: int) -> list[str]:
                 skipped.setdefault(check.summary, []).append(check.id)
         for reason, ids in skipped.items():
             said = ", ".join(ids) + (f": {reason}" if reason else "")
-            lines += ink.wrap(
-                [(ink.own("· skip " if ink.width < _NARROW else "  · skip    "), "dim")], ink.said(said), "dim"
-            )
+            lead = "· skip " if ink.width < _NARROW else "  · skip    "
+            lines += ink.wrap([(ink.own(lead), "dim")], ink.said(said), "dim")
     return lines
 
 

@@ -92,7 +92,7 @@ def test_it_needs_no_heavy_library() -> None:
 
 def test_several_namespaces_have_a_line_each_and_the_broken_ones_a_report() -> None:
     reports = [ALL[name]() for name in ("healthy", "wrong_egress", "failed")]
-    text = render_all("fail", reports, width=100, colour=False, unicode=True)
+    text = render_all("fail", reports, width=132, colour=False, unicode=True)
     first, *lines = text.splitlines()
     assert first == "✗ FAIL  3 namespaces checked"
     assert [line.split()[1] for line in lines[:3]] == ["PASS", "FAIL", "ERROR"]
