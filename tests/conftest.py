@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-
 from lab import World, registry, rootless
 
 NO_LAB = ""
@@ -20,7 +19,7 @@ if os.geteuid() != 0:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Takes down worlds whose owner was killed. Once a run: the workers of pytest-xdist leave it to their controller."""
+    """Takes down worlds whose owner was killed. Once a run: the workers of xdist leave it to their controller."""
     if not NO_LAB and not hasattr(session.config, "workerinput"):
         registry.reap()
 

@@ -1,6 +1,6 @@
 """Who owns which world, so that worlds left by a killed run are taken down, and only those.
 
-One file a world in REGISTRY: its prefix, the owner's pid with its start time (a pid alone may be reused), its namespaces.
+One file a world in REGISTRY: its owner, a pid with its start time (a pid alone may be reused), and its namespaces.
 Processes are ended by id, and only those that live in the world's own namespaces.
 """
 

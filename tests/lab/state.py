@@ -57,7 +57,8 @@ MOVING = tuple(
 )
 SELF_MADE = re.compile(
     r"(addr|route6|neigh) .*\bfe80:|neigh .*\b(ff02|224\.|239\.|lladdr 33:33|lladdr 01:00:5e)|neigh .*dev lo |"
-    r"route6 (.*\bcache\b|multicast ff00::|anycast |local .*proto kernel)|fdb (33:33|01:00:5e)|xfrm-policy (.*socket|\s*socket)|"
+    r"route6 (.*\bcache\b|multicast ff00::|anycast |local .*proto kernel)|fdb (33:33|01:00:5e)|"
+    r"xfrm-policy (.*socket|\s*socket)|"
     r"sysctl \S*(stable_secret|nf_log|nf_conntrack_(count|buckets|max)\b|nf_hooks_lwtunnel|max_desync|"
     r"tcp_fastopen_key|route\.flush|tcp_mem|udp_mem)"
 )

@@ -127,7 +127,7 @@ class World:
         return lines
 
     def _without_duplicate_detection(self) -> None:
-        """IPv6 addresses are usable at once: nobody else is on these wires, and a second's wait a world is a long time."""
+        """IPv6 addresses are usable at once: nobody else is on these wires, and a second a world is a long time."""
         for role in self.topology.roles:
             self.sysctl(role, "net.ipv6.conf.default.dad_transmits=0", "net.ipv6.conf.all.dad_transmits=0")
 
@@ -139,15 +139,20 @@ class World:
     def _start(self, role: str, *places: str) -> None:
         script = str(HERE / "service.py")
         command = ["ip", "netns", "exec", self.name(role), sys.executable, "-I", "-S", script, *places]
-        service = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        service = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self._services.append(service)
         self._starting.append(service)
 
     def _await_services(self) -> None:
         while self._starting:
             service = self._starting.pop()
-            if not service.stdout or service.stdout.readline() != "ready\n":
-                raise LabError(f"the services in {self.prefix} did not start: {' '.join(map(str, service.args))}")
+            said = service.stdout.readline() if service.stdout else ""
+            if said != "ready\n":
+                service.kill()
+                rest = service.stdout.read() if service.stdout else ""
+                raise LabError(f"the services in {self.prefix} did not start: {(said + rest)[-400:]}")
 
     def _await_addresses(self) -> None:
         """Even without duplicate detection an IPv6 address is tentative until the kernel's worker has run."""
