@@ -106,10 +106,11 @@ def _way(report: Report, hops: Sequence[ReportHop]) -> Iterator[str]:
         for hop in way.folded(visit):
             if isinstance(hop, int):
                 continue
-            if hop.packet and hop.packet != packet:
-                packet = hop.packet
-                yield f"  - {escape.code(packet)}"
-            yield f"  - {_MARKS[hop.outcome]} {hop.kind}: {escape.markdown(hop.summary)}"
+            new = way.changed(hop, packet)
+            packet = new or packet
+            shown = [f"  - {escape.code(new)}"] if new else []
+            step = f"  - {_MARKS[hop.outcome]} {hop.kind}: {escape.markdown(hop.summary)}"
+            yield from (step, *shown) if hop.kind == "nat" else (*shown, step)
     stop = way.stopped(hops)
     if stop is not None:
         missed = way.goal(report, hops) if stop.direction == "forward" else hops[0].namespace

@@ -8,7 +8,7 @@ import msgspec
 from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports import escape
 from netdoctor.reports.anchors import Anchors
-from netdoctor.reports.way import Visit, folded, goal, more, stopped, visits
+from netdoctor.reports.way import Visit, changed, folded, goal, last_packet, more, stopped, visits
 
 RowKind = Literal["start", "packet", "device", "pass", "block", "unknown", "more", "note", "missed", "doubt"]
 LONGEST = 46
@@ -46,10 +46,11 @@ def lanes_and_stays(report: Report, hops: Sequence[ReportHop], anchors: Anchors)
     stages = visits(hops)
     names = list(dict.fromkeys(stage.namespace for stage in stages))
     stays: list[Stay] = []
-    packet = ""
+    packet = direction = ""
     for stage in stages:
+        packet, direction = packet if stage.direction == direction else "", stage.direction
         rows = _rows(stage, packet, anchors)
-        packet = next((hop.packet for hop in reversed(stage.hops) if hop.packet), packet)
+        packet = last_packet(stage) or packet
         stays.append(Stay(lane=names.index(stage.namespace), rows=rows, direction=stage.direction))
     lanes = [Lane(_role(name, place, report), name) for place, name in enumerate(names)]
     stop = stopped(hops)
@@ -66,30 +67,32 @@ def _role(name: str, place: int, report: Report) -> str:
 
 def _rows(stage: Visit, packet: str, anchors: Anchors) -> tuple[Row, ...]:
     """A row for each step at a glance, one for a change of the packet, one for each interface it meets."""
-    rows: list[Row] = []
-    before = packet
-    device = stage.devices[0] if stage.devices else ""
-    seen = {device}
-    entry = [Row(kind="device", text=_short(device, 24), title=f"interface {device}")] if device else []
+    rows = [] if packet else _packet(stage.packet, "start")
+    packet = packet or stage.packet
+    seen = dict.fromkeys(stage.devices[:1])
+    rows += [_device(device) for device in seen]
     for hop in folded(stage):
         if isinstance(hop, int):
             rows.append(Row(kind="more", text=more(hop), href=f"#{anchors.section('steps')}"))
             continue
-        if hop.packet and hop.packet != packet:
-            packet = hop.packet
-            rows += _packet(packet, "packet" if before else "start")
-            before = packet
-        if hop.device and hop.device != device and hop.device not in seen:
-            device = hop.device
-            seen.add(device)
-            rows.append(Row(kind="device", text=_short(device, 24), title=f"interface {device}"))
-        rows += _step(hop, anchors)
-    arrived = next((place for place, row in enumerate(rows) if row.kind not in ("start", "packet")), len(rows))
-    return (*rows[:arrived], *entry, *rows[arrived:])
+        new = changed(hop, packet)
+        packet = new or packet
+        if hop.device and hop.device not in seen:
+            seen[hop.device] = None
+            rows.append(_device(hop.device))
+        step, shown = _step(hop, anchors), _packet(new, "packet")
+        rows += [*step, *shown] if hop.kind == "nat" else [*shown, *step]
+    return tuple(rows)
+
+
+def _device(name: str) -> Row:
+    return Row(kind="device", text=_short(name, 24), title=f"interface {name}")
 
 
 def _packet(packet: str, kind: RowKind) -> list[Row]:
-    """One row, or two where the addresses are long."""
+    """One row, or two where the addresses are long; none for no packet."""
+    if not packet:
+        return []
     if len(packet) <= LONGEST:
         return [Row(kind=kind, text=escape.terminal(packet).replace("->", "→"), title=packet)]
     source, _, rest = packet.partition(" -> ")

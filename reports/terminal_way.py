@@ -5,7 +5,7 @@ from itertools import groupby
 
 from netdoctor.model.diagnosis import Report, ReportHop
 from netdoctor.reports.ink import Ink, Span, pad
-from netdoctor.reports.way import TARGET, Visit, folded, goal, more, stopped, visits
+from netdoctor.reports.way import TARGET, Visit, changed, folded, goal, last_packet, more, stopped, visits
 
 _MARKS = {
     "pass": ("✓", "green", ""),
@@ -52,7 +52,7 @@ def _way(leg: str, direction: str, stages: Sequence[Visit], ink: Ink, verbosity:
         devices = ink.own(" → ").join(ink.said(device) for device in stage.devices)
         yield from ink.wrap([("  ", ""), (ink.said(stage.namespace), "bold cyan"), ("  ", "")], devices, "cyan")
         yield from _stage(stage, packet, ink, verbosity)
-        packet = stage.hops[-1].packet or packet
+        packet = last_packet(stage) or packet
 
 
 def _stage(stage: Visit, packet: str, ink: Ink, verbosity: int) -> Iterator[str]:
@@ -61,17 +61,18 @@ def _stage(stage: Visit, packet: str, ink: Ink, verbosity: int) -> Iterator[str]
         if isinstance(hop, int):
             yield from ink.wrap([_rail(ink), (ink.own("⋮ "), "dim")], more(hop), "dim")
             continue
-        if hop.packet and hop.packet != packet:
-            packet = hop.packet
-            yield from ink.wrap([_rail(ink), (ink.own("→ "), "yellow")], ink.packet(packet), "yellow")
-        yield from _step(hop, ink, verbosity)
+        new = changed(hop, packet)
+        packet = new or packet
+        shown = ink.wrap([_rail(ink), (ink.own("→ "), "yellow")], ink.packet(new), "yellow") if new else []
+        step = _step(hop, ink, verbosity)
+        yield from (*step, *shown) if hop.kind == "nat" else (*shown, *step)
 
 
 def _step(hop: ReportHop, ink: Ink, verbosity: int) -> Iterator[str]:
     glyph, style, word = _MARKS.get(hop.outcome, _MARKS["unknown"])
     text = "bold" if word else ""
     narrow = ink.width < _NARROW
-    kind = f"{hop.kind} " if narrow else pad(hop.kind, _KIND_COLUMN)
+    kind = f"{hop.kind} " if narrow else pad(f"{hop.kind} ", _KIND_COLUMN)
     lead = [_rail(ink), (f"{ink.own(glyph)} {kind}{word}", style)]
     indent = 2 if narrow else 2 + _KIND_COLUMN
     hang = [_rail(ink), (" " * indent, "")]

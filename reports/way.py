@@ -27,7 +27,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def packet(self) -> str:
         """The packet as it came in."""
-        return next((hop.packet for hop in self.hops if hop.packet), "")
+        return next((hop.packet for hop in self.hops if _addressed(hop.packet)), "")
 
     @property
     def outcome(self) -> str:
@@ -68,11 +68,25 @@ def told(report: Report, *, all_legs: bool) -> dict[str, tuple[ReportHop, ...]]:
     return shown
 
 
+def changed(hop: ReportHop, before: str) -> str:
+    """The packet at this step where it is another than before, else "". A packet without a source yet is none."""
+    return hop.packet if _addressed(hop.packet) and hop.packet != before else ""
+
+
+def last_packet(visit: Visit) -> str:
+    """The packet as it left."""
+    return next((hop.packet for hop in reversed(visit.hops) if _addressed(hop.packet)), "")
+
+
+def _addressed(packet: str) -> bool:
+    return bool(packet) and not packet.lstrip().startswith("->")
+
+
 def goal(report: Report, hops: Sequence[ReportHop]) -> str:
     """What the leg asks for, as asked; for legs beside the flow itself the destination of their first packet."""
     if not hops or hops[0].leg == TARGET:
         return report.question.dest
-    return hops[0].packet.partition(" -> ")[2].partition(" ")[0]
+    return hops[0].packet.partition("-> ")[2].partition(" ")[0]
 
 
 def folded(visit: Visit) -> tuple[ReportHop | int, ...]:
