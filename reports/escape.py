@@ -4,11 +4,12 @@ import re
 import shlex
 from collections.abc import Iterable
 
-_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|^[-+=#]")
-_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
-_REFERENCE = re.compile(r"(?<!\w)([@#])(?=\w)|(?<=:)()(?=//)|(?<=www)()(?=\.)", re.IGNORECASE)
+# Patterns are text, compiled at first use: the terminal report, which needs none, must start fast.
+_MARKDOWN = r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])|^[-+=#]"
+_NUMBERED = r"^(\d{1,9})([.)])(?=\s|$)"
+_REFERENCE = r"(?<!\w)([@#])(?=\w)|(?<=:)()(?=//)|(?<=www)()(?=\.)"
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_FENCE = re.compile(r"`+")
+_FENCE = r"`+"
 
 
 def terminal(text: str, *, unicode: bool = True) -> str:
@@ -28,15 +29,15 @@ def command(argv: Iterable[str], *, unicode: bool = True) -> str:
 
 def markdown(text: str) -> str:
     """Text that Markdown shows as it is: no emphasis, link, image, HTML, mention, table cell or line of its own."""
-    shown = _NUMBERED.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\g<0>", terminal(text)))
+    shown = re.sub(_NUMBERED, r"\1\\\2", re.sub(_MARKDOWN, r"\\\g<0>", terminal(text)))
     # Mentions, references and bare links are found in the finished text, where only a break of the node helps.
-    return _REFERENCE.sub(lambda found: f"{found[1] or ''}<!-- -->", shown)
+    return re.sub(_REFERENCE, lambda found: f"{found[1] or ''}<!-- -->", shown, flags=re.IGNORECASE)
 
 
 def fenced(lines: Iterable[str], language: str = "") -> str:
     """A fenced code block whose fence no line in it can close. The lines must hold no control characters."""
     body = "\n".join(lines)
-    longest = max((len(run) for run in _FENCE.findall(body)), default=0)
+    longest = max((len(run) for run in re.findall(_FENCE, body)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{body}\n{fence}"
 
@@ -44,7 +45,7 @@ def fenced(lines: Iterable[str], language: str = "") -> str:
 def code(text: str) -> str:
     """An inline code span holding exactly the text; not for table cells, which a | in it would end."""
     shown = terminal(text) or " "
-    longest = max((len(run) for run in _FENCE.findall(shown)), default=0)
+    longest = max((len(run) for run in re.findall(_FENCE, shown)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if shown[0] == "`" or shown[-1] == "`" else ""
     return f"{fence}{pad}{shown}{pad}{fence}"

@@ -18,7 +18,6 @@ _ASCII = str.maketrans({
     "✓": "+", "✗": "x", "·": "-", "│": "|", "┆": ":", "▼": "v", "▲": "^", "○": "o", "●": "*",
     "→": "->", "←": "<-", "╰": "`", "─": "-", "├": "|", "…": "~", "⋮": ":",
 })  # fmt: skip
-_WORDS = re.compile(r"\s*\S+")
 
 
 class Ink(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +99,7 @@ def fold(text: str, width: int) -> list[str]:
     """Lines of at most `width` columns, broken between words, and within those that are longer."""
     lines: list[str] = []
     line = ""
-    for word in _WORDS.findall(text):
+    for word in re.findall(r"\s*\S+", text):
         if line and cells(line) + cells(word) > width:
             lines.append(line)
             line = ""
