@@ -95,6 +95,11 @@ def write_file(path: Path, content: bytes) -> None:
         ) from error
 
 
+def discard(journal: Journal) -> None:
+    """Forgets a transaction that something else remembers."""
+    (folder() / f"{journal.id}.json").unlink(missing_ok=True)
+
+
 def _sync_folder(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

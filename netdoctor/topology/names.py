@@ -1,7 +1,7 @@
 """Names of network namespaces under /run/netns, made and unmade as `ip netns add` and `ip netns del` do.
 
-A name is a bind mount, so it is seen only in mount namespaces that mounts reach. `ip netns exec HOST netdoctor ...` runs
-in a private one: names are then made in the mount namespace outside, found among the ancestors of this process.
+A name is a bind mount, seen only in mount namespaces that mounts reach. `ip netns exec HOST netdoctor ...` runs in a
+private one: names are then made in the mount namespace outside, found among the ancestors of this process.
 """
 
 import ctypes
@@ -115,7 +115,7 @@ def _covering(mountinfo: str) -> list[str]:
         for line in file:
             words = line.split()
             point = words[4].encode().decode("unicode_escape", "replace")
-            inside = point == "/" or NETNS_FOLDER == point or NETNS_FOLDER.startswith(point.rstrip("/") + "/")
+            inside = point in ("/", NETNS_FOLDER) or NETNS_FOLDER.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= best[0]:
                 best = (len(point), words[6 : words.index("-")])
     return best[1]

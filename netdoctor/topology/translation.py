@@ -7,7 +7,7 @@ from netdoctor.fix.seen import known
 from netdoctor.model.change import AddChain, ChainRef, Change, InsertRule
 from netdoctor.model.firewall import Backend
 from netdoctor.model.snapshot import Namespace, Need
-from netdoctor.walk.netfilter import BaseChain, ChainResult, HookFacts, RuleSpec, base_chains, compose, evaluate
+from netdoctor.walk.netfilter import BaseChain, ChainResult, HookFacts, RuleSpec, base_chains, evaluate
 from netdoctor.walk.packet import ICMP, ConntrackView, Packet
 
 from .described import Described
@@ -76,6 +76,8 @@ def untranslated(host: Namespace, wanted: Described) -> tuple[Change, ...]:
         if base.hook == "postrouting" and result.binding is not None:
             return ()
     at = _nat_chain(host)
+    from netdoctor.walk.netfilter import compose
+
     spec = RuleSpec(verdict="masquerade", source=wanted.subnet, out_device=wanted.egress)
     add = InsertRule(namespace=host.id, at=at, rule=compose(spec, at.backend, at.family))
     if find_chain(host, at) is not None:
@@ -106,6 +108,8 @@ def _nat_chain(host: Namespace) -> ChainRef:
 
 def unforwarded(host: Namespace, wanted: Described) -> tuple[Change, ...]:
     """Accepting rules for chains whose policy would drop the packet or its answer."""
+    from netdoctor.walk.netfilter import compose
+
     changes: list[Change] = []
     for base, result in _results(host, wanted):
         if base.hook != "forward" or result.verdict == "accept" or not result.rule.is_policy:
