@@ -21,6 +21,7 @@ from netdoctor.netlink.wire import (
     each,
     text,
 )
+from netdoctor.walk.netfilter import compat_of
 
 from .nft_expressions import EMPTY, ZERO, decode_expressions, nested, verdict_of
 from .xt_ipset import read_ipsets
@@ -194,7 +195,7 @@ def _rule(message: bytes, line: int, seen: dict[bytes, e.AnyExpression]) -> Rule
     packets, octets, comment = _annotations(expressions, userdata)
     return Rule(
         handle=handle, line=line, expressions=expressions, comment=comment, packets=packets, bytes=octets, raw=raw,
-        userdata=userdata, compat=compat,
+        userdata=userdata, compat=compat or compat_of(expressions),
     )  # fmt: skip
 
 
@@ -256,6 +257,7 @@ def _element(body: memoryview) -> SetElement:
         key=bytes(attributes(parts[1])[1]) if 1 in parts else b"",
         key_end=bytes(attributes(parts[10])[1]) if 10 in parts else b"",
         interval_end=bool(flags & 1), catchall=bool(flags & 2), value=bytes(data.get(1, EMPTY)), verdict=code,
-        chain=chain, object=text(parts.get(9, EMPTY)), timeout_ms=be64(parts.get(4, ZERO)), expires_ms=be64(parts.get(5, ZERO)),
-        comment=userdata_comment(bytes(parts.get(6, EMPTY))), expressions=nested(parts, 7, 11),
+        chain=chain, object=text(parts.get(9, EMPTY)), timeout_ms=be64(parts.get(4, ZERO)),
+        expires_ms=be64(parts.get(5, ZERO)), comment=userdata_comment(bytes(parts.get(6, EMPTY))),
+        expressions=nested(parts, 7, 11),
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Netfilter as the kernel runs it: which chains a hook has, what they do to a packet, and how their rules read."""
 
+from .encode import CannotEncode, encode_expressions
 from .explain import explain_nat_misses
 from .hooks import base_chains
 from .result import (
@@ -14,10 +15,12 @@ from .result import (
     RulesetNeed,
     RuleSpec,
 )
+from .rule_spec import amended, compat_of, compose
 from .text import chain_text, rule_text
 from .traverse import evaluate
 
 __all__ = [
-    "BaseChain", "Binding", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef", "RuleSpec",
-    "RulesetNeed", "base_chains", "chain_text", "evaluate", "explain_nat_misses", "rule_text",
+    "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
+    "RuleSpec", "RulesetNeed", "amended", "base_chains", "chain_text", "compat_of", "compose", "encode_expressions",
+    "evaluate", "explain_nat_misses", "rule_text",
 ]  # fmt: skip

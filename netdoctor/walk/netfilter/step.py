@@ -21,15 +21,16 @@ def nothing(state: State, expression: object) -> Outcome:
 STEPS: dict[type, Callable[[State, Any], Outcome]] = {
     e.XtHeader: header, e.XtMatch: match, e.XtTarget: target, e.Verdict: statements.verdict,
     e.Immediate: loads.immediate, e.Meta: loads.meta, e.Payload: loads.payload, e.Ct: conntrack_view.ct,
-    e.Fib: loads.fib, e.Rt: loads.rt, e.SocketLookup: loads.socket_lookup, e.Numgen: loads.numgen, e.Hash: loads.numgen,
-    e.Exthdr: loads.exthdr, e.Cmp: comparisons.cmp, e.Range: comparisons.within, e.Bitwise: comparisons.bitwise,
-    e.Byteorder: comparisons.byteorder, e.Lookup: comparisons.lookup, e.Limit: comparisons.counting,
-    e.Quota: comparisons.counting, e.Connlimit: comparisons.counting, e.Counter: nothing, e.Last: nothing,
-    e.Log: nothing, e.Dup: nothing, e.Reject: statements.reject, e.Nat: statements.nat, e.Masquerade: statements.masquerade,
-    e.Redirect: statements.masquerade, e.Notrack: statements.notrack, e.Queue: statements.queue,
-    e.MetaSet: statements.meta_set, e.PayloadSet: statements.payload_set, e.CtSet: conntrack_view.ct_set,
-    e.Objref: statements.objref, e.Dynset: statements.dynset, e.Tproxy: statements.tproxy,
-    e.Forward: statements.steals, e.Synproxy: statements.steals, e.Opaque: statements.opaque,
+    e.Fib: loads.fib, e.Rt: loads.rt, e.SocketLookup: loads.socket_lookup, e.Numgen: loads.numgen,
+    e.Hash: loads.numgen, e.Exthdr: loads.exthdr, e.Cmp: comparisons.cmp, e.Range: comparisons.within,
+    e.Bitwise: comparisons.bitwise, e.Byteorder: comparisons.byteorder, e.Lookup: comparisons.lookup,
+    e.Limit: comparisons.counting, e.Quota: comparisons.counting, e.Connlimit: comparisons.counting,
+    e.Counter: nothing, e.Last: nothing, e.Log: nothing, e.Dup: nothing, e.Reject: statements.reject,
+    e.Nat: statements.nat, e.Masquerade: statements.masquerade, e.Redirect: statements.masquerade,
+    e.Notrack: statements.notrack, e.Queue: statements.queue, e.MetaSet: statements.meta_set,
+    e.PayloadSet: statements.payload_set, e.CtSet: conntrack_view.ct_set, e.Objref: statements.objref,
+    e.Dynset: statements.dynset, e.Tproxy: statements.tproxy, e.Forward: statements.steals,
+    e.Synproxy: statements.steals, e.Opaque: statements.opaque,
 }  # fmt: skip
 
 

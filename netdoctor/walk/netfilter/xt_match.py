@@ -188,7 +188,7 @@ def owner(state: State, match: XtMatch) -> Outcome:
     uid_min, uid_max, gid_min, gid_max, asked, invert = struct.unpack_from("=4I2B", match.info)
     packet = state.packet
     if packet.in_device:
-        return (asked ^ invert) == 0
+        return bool(asked == invert)
     if asked & ~invert & 4 and packet.user_id is None:
         return Unknown("the packet's owner is not known")
     for bit, value, low, high in ((1, packet.user_id, uid_min, uid_max), (2, packet.group_id, gid_min, gid_max)):

@@ -88,10 +88,16 @@ def mark(state: State, target: XtTarget) -> Outcome:
     return True
 
 
+def connmark_info(target: XtTarget) -> tuple[int, int, int, int, int, int]:
+    """Value, masks of the connection's and the packet's mark, shift direction and bits (from revision 2), mode."""
+    value, ct_mask, packet_mask, first, second, third = struct.unpack_from("=3I3B", target.info)
+    direction, bits, mode = (first, second, third) if target.revision >= 2 else (0, 0, first)
+    return value, ct_mask, packet_mask, direction, bits, mode
+
+
 def connmark(state: State, target: XtTarget) -> Outcome:
     """struct xt_connmark_tginfo1 and 2: sets the connection's mark, saves the packet's in it, or restores it."""
-    value, ct_mask, packet_mask, mode = struct.unpack_from("=3IB", target.info)
-    direction, bits = struct.unpack_from("=2B", target.info, 13) if target.revision >= 2 else (0, 0)
+    value, ct_mask, packet_mask, direction, bits, mode = connmark_info(target)
     view = state.packet.conntrack
     if view is None or not has_entry(state.packet):
         return True
