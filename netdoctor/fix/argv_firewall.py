@@ -14,7 +14,7 @@ Edit = InsertRule | DeleteRule | ReplaceRule | SetChainPolicy | AddChain | Delet
 
 
 def commands(change: Edit, namespace: Namespace) -> tuple[Argv, ...]:
-    """What a person types inside the namespace."""
+    """What a person types inside the namespace; nothing for a built-in chain that iptables makes by itself."""
     return _nft(change, namespace) if change.at.backend == "nft" else _iptables(change, namespace)
 
 
@@ -42,11 +42,11 @@ def _iptables(change: Edit, namespace: Namespace) -> tuple[Argv, ...]:
         case SetChainPolicy(policy=policy):
             return ((*start, "-P", at.chain, policy.upper()),)
         case AddChain(hook=hook, policy=policy):
-            if hook:
-                return ((*start, "-P", at.chain, policy.upper()),)
-            return ((*start, "-N", at.chain),)
-        case DeleteChain():
-            return ((*start, "-X", at.chain),)
+            if not hook:
+                return ((*start, "-N", at.chain),)
+            return () if policy == "accept" else ((*start, "-P", at.chain, policy.upper()),)
+        case DeleteChain(hook=hook):
+            return _nft(change, namespace) if hook and at.backend != "iptables-legacy" else ((*start, "-X", at.chain),)
         case _:
             assert_never(change)
 

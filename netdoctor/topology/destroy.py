@@ -26,6 +26,8 @@ from .state import Built, Record
 from .structure import unmake_link
 from .world import look
 
+SCOPES = ("own", "bridge", "host")
+
 
 def destroy(name: str, *, dry_run: bool = False) -> Outcome:
     """Takes container `name` and its network away. Raises NetdoctorError when netdoctor did not build it (code 2)."""
@@ -109,10 +111,10 @@ def _structure(built: Built, host: Namespace, *, bridge: bool) -> tuple[Argv, ..
 
 
 def _undoing(records: list[Record], snapshot: Snapshot, built: Built) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The changes that still make sense, last made first undone, and notes on those that do not."""
+    """The changes that still make sense and notes on those that do not: own ones, then shared ones, last made first."""
     changes: list[Change] = []
     notes: list[str] = []
-    for record in reversed(records):
+    for record in sorted(records[::-1], key=lambda each: SCOPES.index(each.scope)):
         host = effects(changes, snapshot).namespaces[snapshot.host]
         undo, why = _still_sensible(record.undo, host, built)
         if undo is not None:
