@@ -114,7 +114,7 @@ def _undoing(records: list[Record], snapshot: Snapshot, built: Built) -> tuple[t
     """The changes that still make sense and notes on those that do not: own ones, then shared ones, last made first."""
     changes: list[Change] = []
     notes: list[str] = []
-    for record in sorted(records[::-1], key=lambda each: SCOPES.index(each.scope)):
+    for record in _last_made_first(records):
         host = effects(changes, snapshot).namespaces[snapshot.host]
         undo, why = _still_sensible(record.undo, host, built)
         if undo is not None:
@@ -122,6 +122,11 @@ def _undoing(records: list[Record], snapshot: Snapshot, built: Built) -> tuple[t
         if why:
             notes.append(why)
     return tuple(changes), tuple(notes)
+
+
+def _last_made_first(records: list[Record]) -> list[Record]:
+    """Own rules before what is shared with the bridge, and that before what the whole host shares."""
+    return [each for scope in SCOPES for each in reversed(records) if each.scope == scope]
 
 
 def _still_sensible(undo: Change, host: Namespace, built: Built) -> tuple[Change | None, str]:
