@@ -1,0 +1,116 @@
+"""Are the interfaces on the way up, connected, and switched through?
+
+Container, cable (veth), bridge and tunnel: the first things that a frame needs.
+"""
+
+from netdoctor.checks import ground
+from netdoctor.checks.ownership import owner_of
+from netdoctor.model.change import Change, SetBridgePort, SetLink
+from netdoctor.model.diagnosis import Cause
+from netdoctor.model.journey import Step
+from netdoctor.model.snapshot import Snapshot
+
+ID, LAYER = "link", "link"
+KINDS = ("device", "carrier", "bridge", "encapsulation")
+CAUSES = {
+    "link-down": "An interface on the way is administratively down: frames to it and from it are dropped, and its routes are "
+    "gone. Verify: `ip link show dev IFACE` lacks UP. Fix: `ip link set IFACE up`, then put back routes that went with it. "
+    "False alarm: none when the packet's way leads through it.",
+    "carrier-missing": "The cable's other end does not exist or cannot be seen: the interface has no carrier. "
+    "Verify: `ip link` shows NO-CARRIER. Fix: recreate the pair; what made the container does that.",
+    "interface-missing": "The namespace has no interface but lo: the runtime never gave it one, or it was moved or deleted. "
+    "Verify: `ip link` inside. Fix: recreate the container's network; nothing here tells what it was.",
+    "bridge-port-missing": "The host's end of the cable is no port of the bridge its siblings are on, so answers sent to the "
+    "bridge never reach it. Verify: `ip link show master BRIDGE`. Fix: `ip link set IFACE master BRIDGE`.",
+    "bridge-port-blocked": "The bridge port is not in state forwarding: spanning tree holds it, or somebody set it. "
+    "Verify: `bridge link show dev IFACE`. Fix: `bridge link set dev IFACE state 3`, or switch STP off on a container bridge.",
+    "bridge-port-isolated": "Both ports are isolated: the bridge passes nothing between them, by `bridge link set isolated on`. "
+    "Verify: `bridge -d link`. Fix: switch isolation off on one of them. It may be meant (private VLAN).",
+    "bridge-port-locked": "The port is locked (802.1X, MAB) and the sender's MAC is not in the forwarding database. "
+    "Verify: `bridge -d link`, `bridge fdb`. Fix: `bridge link set dev IFACE locked off`, or authenticate the MAC.",
+    "bridge-port-no-flood": "The port neither learns nor floods, and no entry tells where the MAC is. "
+    "Verify: `bridge -d link show dev IFACE`. Fix: switch learning or flooding on.",
+    "bridge-port-no-pvid": "The bridge filters VLANs and the port has no PVID: untagged frames die. "
+    "Verify: `bridge vlan show`. Fix: `bridge vlan add dev IFACE vid N pvid untagged`.",
+    "hairpin-off": "The packet must go back out of the port it came in by, and hairpin mode is off there. "
+    "Verify: `bridge -d link`. Fix: `bridge link set dev IFACE hairpin on`.",
+    "vxlan-mismatch": "The tunnel's two ends disagree about the network identifier (VNI) or the UDP port: each drops the other's "
+    "packets. Verify: `ip -d link show type vxlan` on both. Fix: recreate one end with the other's numbers.",
+    "vxlan-no-other-end": "The machine at the tunnel's remote address has no vxlan device.",
+    "vxlan-remote-dead": "The tunnel's remote address is not any machine's. Verify: `bridge fdb show dev VXLAN`.",
+}
+
+PORT_OPTIONS = {
+    "bridge-port-blocked": ("state", 3),
+    "bridge-port-isolated": ("isolated", 0),
+    "bridge-port-locked": ("locked", 0),
+    "hairpin-off": ("hairpin", 1),
+}
+
+
+def cause(step: Step, snapshot: Snapshot) -> Cause:
+    """The fault of an interface, a bridge port or a tunnel, told with its repair."""
+    device = step.facts.get("link", step.device)
+    owner = owner_of(device, step.facts.get("bridge", ""))
+    return Cause(
+        slug=step.cause,
+        layer=LAYER,
+        namespace=step.namespace,
+        object=_object(step, device),
+        summary=step.summary,
+        expected=_expected(step, device),
+        observed=step.because[0].text if step.because else step.summary,
+        evidence=ground.evidence(step),
+        changes=_changes(step, device),
+        advice=_advice(step),
+        owner=owner,
+        reverts="NetworkManager or systemd-networkd may take the interface over again"
+        if step.cause == "link-down"
+        else "",
+    )
+
+
+def _object(step: Step, device: str) -> str:
+    if step.kind == "bridge":
+        return f"port {device} of bridge {step.facts.get('bridge', '')}".strip()
+    if step.kind == "encapsulation":
+        return f"vxlan {device}"
+    return f"interface {device}" if device else "interfaces"
+
+
+def _expected(step: Step, device: str) -> str:
+    return {
+        "link-down": f"{device} up",
+        "bridge-port-blocked": f"port {device} forwarding",
+        "interface-missing": "an interface that leads out",
+        "vxlan-mismatch": "the same VNI and UDP port at both ends",
+    }.get(step.cause, "")
+
+
+def _changes(step: Step, device: str) -> tuple[Change, ...]:
+    if step.cause == "link-down":
+        return (SetLink(namespace=step.namespace, link=device, up=True),)
+    if step.cause == "bridge-port-missing":
+        return (SetLink(namespace=step.namespace, link=device, master=step.facts["bridge"]),)
+    if step.cause == "bridge-port-no-flood":
+        wanted = step.facts["option"]
+        extra = (
+            (SetBridgePort(namespace=step.namespace, link=device, option="learning", value=1),)
+            if wanted == "flood"
+            else ()
+        )
+        return (*extra, SetBridgePort(namespace=step.namespace, link=device, option=wanted, value=1))
+    if step.cause in PORT_OPTIONS:
+        option, value = PORT_OPTIONS[step.cause]
+        return (SetBridgePort(namespace=step.namespace, link=device, option=option, value=value),)
+    return ()
+
+
+def _advice(step: Step) -> tuple[str, ...]:
+    if step.cause in ("interface-missing", "carrier-missing"):
+        return ("recreate the container's network (restart the container): nothing here tells what it had before",)
+    if step.kind == "encapsulation":
+        return (
+            "compare `ip -d link show type vxlan` and `bridge fdb show` on both machines, and recreate the end that is wrong",
+        )
+    return ()

@@ -1,0 +1,59 @@
+"""Do full-size packets fit, or are their senders told?"""
+
+from netdoctor.checks import ground
+from netdoctor.model.change import Change, ChainRef, DeleteRule, InsertRule, SetLink
+from netdoctor.model.diagnosis import Cause
+from netdoctor.model.journey import Step
+from netdoctor.model.snapshot import Snapshot
+from netdoctor.walk.netfilter import RuleSpec, compose
+
+ID, LAYER = "mtu", "mtu"
+KINDS = ("mtu",)
+CAUSES = {
+    "pmtu-black-hole": "A link on the way is smaller than the sender's packets, and the ICMP message that says so (frag-needed) is "
+    "dropped: small requests work, large transfers hang. Verify: `ping -M do -s 1472`. Fix: let the ICMP through; or clamp the "
+    "MSS; or lower the container's MTU.",
+    "mtu-mismatch": "The two ends of a cable have different MTUs: frames bigger than the receiver's vanish without an error. "
+    "Verify: `ip link` on both ends. Fix: the same MTU.",
+    "packet-too-big": "The packet may not be cut and does not fit the interface it leaves by.",
+    "large-data-stalls": "The connection is made, and large data does not get through.",
+    "no-error-source": "The router has no address to send the ICMP error from.",
+}
+
+
+def cause(step: Step, snapshot: Snapshot) -> Cause:
+    """The link that is too small and what silences it, told with its repair."""
+    facts = step.facts
+    return Cause(
+        slug=step.cause,
+        layer=LAYER,
+        namespace=step.namespace,
+        object=f"MTU {facts.get('mtu', '')} of {facts.get('link', step.device)}"
+        + (f"; {facts['lost_chain']} rule {facts.get('lost_line')}: {facts.get('lost_rule', '')} drops ICMP frag-needed" if facts.get("lost_chain") else ""),
+        summary=step.summary,
+        expected=f"packets of {facts.get('length', '1500')} bytes pass, or their sender is told",
+        observed=step.because[0].text if step.because else "",
+        evidence=ground.evidence(step),
+        changes=_changes(step, snapshot),
+        advice=(
+            "or clamp TCP's segment size: iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        ),
+        lasting="set the container network's MTU to the smallest on the way (docker: com.docker.network.driver.mtu)",
+    )
+
+
+def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    facts = step.facts
+    if step.cause == "mtu-mismatch":
+        return (SetLink(namespace=step.namespace, link=facts["link"], mtu_bytes=int(facts["length"])),) if int(facts["length"]) <= 9000 else ()
+    if not facts.get("lost_chain"):
+        return ()
+    at = ChainRef(
+        backend=facts["lost_backend"], family=facts["lost_family"], table=facts["lost_table"], chain=facts["lost_chain"],  # type: ignore[arg-type]
+    )  # fmt: skip
+    line = int(facts["lost_line"])
+    if not line:
+        spec = RuleSpec(verdict="accept", protocol="icmp", ct_states=("related",))
+        return (InsertRule(namespace=step.namespace, at=at, rule=compose(spec, at.backend, at.family), line=1),)  # type: ignore[arg-type]
+    rule = ground.find_rule(snapshot, step.namespace, at, line)
+    return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()

@@ -1,0 +1,68 @@
+"""Does ARP or neighbour discovery find the right MAC?"""
+
+from netdoctor.checks import ground
+from netdoctor.checks.ownership import lasting_sysctl
+from netdoctor.model.change import Change, DeleteNeighbour, SetLink, SetSysctl
+from netdoctor.model.diagnosis import Cause
+from netdoctor.model.journey import Step
+from netdoctor.model.snapshot import Snapshot
+from netdoctor.model.unknown import Unknown
+
+ID, LAYER = "neighbour", "neighbour"
+KINDS = ("neighbour",)
+CAUSES = {
+    "neighbour-wrong-mac": "A permanent neighbour entry names a MAC that the address's owner does not have, so every frame goes to "
+    "nobody. Verify: `ip neigh show ADDRESS` against `ip link` of the owner. Fix: delete the entry; ARP finds the right one.",
+    "neighbour-stale-mac": "The neighbour entry was learned from another device and is out of date. Fix: delete it.",
+    "arp-off": "The interface has ARP switched off (NOARP): neighbours get the interface's own MAC. Fix: `ip link set IFACE arp on`.",
+    "arp-ignore": "arp_ignore on the owner's interface suppresses the answer (LVS and kube-proxy guides set it). "
+    "Verify: `sysctl net.ipv4.conf.all.arp_ignore`. Fix: 0, or put the address on the interface that is asked.",
+    "arp-filter": "arp_filter suppresses the answer because the way back to the asker leads by another interface.",
+    "solicit-off": "neigh.IFACE.mcast_solicit is 0: the kernel never asks. Fix: 3, the default.",
+}
+
+
+def cause(step: Step, snapshot: Snapshot) -> Cause:
+    """The wrong entry or the unanswered request, told with its repair."""
+    facts = step.facts
+    address = facts.get("address") or facts.get("next_hop", "")
+    sysctl = facts.get("sysctl", "")
+    if sysctl:
+        thing = f"sysctl {sysctl.replace('/', '.')}"
+    elif step.cause == "arp-off":
+        thing = f"interface {facts.get('link')}"
+    else:
+        thing = f"neighbour {facts.get('entry') or address}"
+    return Cause(
+        slug=step.cause,
+        layer=LAYER,
+        namespace=step.namespace,
+        object=thing,
+        summary=step.summary + (" (a permanent entry)" if facts.get("state") == "permanent" else ""),
+        expected=f"{address} at {facts['right']}" if facts.get("right") else "",
+        observed=step.because[0].text if step.because else "",
+        evidence=ground.evidence(step),
+        changes=_changes(step, snapshot),
+        lasting=lasting_sysctl(sysctl, facts.get("wanted", "0")) if sysctl else "",
+    )
+
+
+def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    facts = step.facts
+    if "sysctl" in facts:
+        return (SetSysctl(namespace=step.namespace, key=facts["sysctl"], value=facts.get("wanted", "0")),)
+    if step.cause == "arp-off":
+        return (SetLink(namespace=step.namespace, link=facts["link"], no_arp=False),)
+    namespace = ground.namespace(snapshot, step.namespace)
+    link = ground.link(snapshot, step.namespace, facts.get("link", ""))
+    if namespace is None or link is None or isinstance(namespace.neighbours, Unknown):
+        return ()
+    entry = next(
+        (
+            one
+            for one in namespace.neighbours
+            if one.index == link.index and one.address == facts.get("address") and not one.proxy
+        ),
+        None,
+    )
+    return (DeleteNeighbour(namespace=step.namespace, link=link.name, neighbour=entry),) if entry else ()

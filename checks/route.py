@@ -1,0 +1,251 @@
+"""Does every stack on the way have a usable route onwards, and back?"""
+
+from netdoctor.checks import ground
+from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute
+from netdoctor.model.diagnosis import Cause
+from netdoctor.model.journey import Step
+from netdoctor.model.network import NextHop, PolicyRule, Route
+from netdoctor.model.snapshot import Snapshot
+from netdoctor.walk.addressing import contains, network_of
+
+ID, LAYER = "route", "route"
+KINDS = ("route",)
+MAIN = 254
+CAUSES = {
+    "default-route-missing": "The namespace has no default route: packets that leave its subnet have nowhere to go "
+    '("Network is unreachable"). Verify: `ip route` inside. Fix: `ip route add default via GATEWAY`. An internal network has '
+    "none by design: then ask about a destination inside it.",
+    "route-missing": "No route matches the destination. Verify: `ip route get DESTINATION`.",
+    "route-refuses": "A blackhole, unreachable or prohibit route covers the destination (kill switches, leftovers). "
+    "Verify: `ip route get DESTINATION`. Fix: delete it, or add a better route.",
+    "policy-rule-refuses": "A policy rule refuses the packet before any table is asked. Verify: `ip rule`.",
+    "gateway-dead": "The route's gateway is an address that nobody on that link has: ARP for it fails. "
+    "Verify: `ip neigh show GATEWAY` says FAILED. Fix: the right gateway.",
+    "route-on-link-wrong": "The route takes a far destination for a neighbour (no `via`), so the namespace asks for its MAC in vain.",
+    "return-route-missing": "The request arrives, but there is no route back to the asker: answers go elsewhere or nowhere. "
+    "Verify: `ip route get ASKER` there. Fix: the route back.",
+    "return-route-captured": "A better route (VPN, second network with the same subnet, policy rule) takes the answers away. "
+    "Verify: `ip route get ASKER` there names another interface. Fix: remove that route or give the asker's subnet its own rule.",
+    "policy-table-without-route": "A policy rule sends the packet to a table that has no route for it; it falls through to the main "
+    "table and leaves the wrong way. Verify: `ip rule`, `ip route show table N`. Fix: the table's lost route.",
+    "main-table-unused": "No policy rule looks into table main (rule 32766 is gone). Fix: `ip rule add pref 32766 lookup main`.",
+    "own-address-not-local": "The host has the address but its local table does not say so.",
+    "routing-loop": "The packet goes round between routers until its TTL is used up.",
+    "unreadable": "A fact on the way could not be read.",
+}
+
+
+def cause(step: Step, snapshot: Snapshot) -> Cause:
+    """The missing or wrong route, told with its repair."""
+    facts = step.facts
+    return Cause(
+        slug=step.cause,
+        layer=LAYER,
+        namespace=step.namespace,
+        object=_object(step),
+        summary=step.summary,
+        expected=_expected(step),
+        observed=facts.get("route") or "no route",
+        evidence=ground.evidence(step),
+        changes=_changes(step, snapshot),
+        advice=_advice(step),
+        reverts="the network daemon or runtime that owns these routes may write them anew"
+        if facts.get("route")
+        else "",
+        lasting="make it part of what sets the interface up (netplan, networkd, ifupdown, the runtime's network): "
+        "routes of an interface vanish when it goes down",
+    )
+
+
+def _object(step: Step) -> str:
+    facts = step.facts
+    if step.cause == "policy-table-without-route":
+        return f"route table {facts['table']} (policy rule {facts['fell_through']})"
+    if step.cause in ("default-route-missing", "main-table-unused"):
+        return "default route" if step.cause == "default-route-missing" else "policy rule 32766"
+    if step.cause == "policy-rule-refuses":
+        return f"policy rule {facts.get('rule_text', '')}"
+    if step.cause == "return-route-missing":
+        return f"route back to {facts['asker']}"
+    if facts.get("route"):
+        table = facts.get("table", "")
+        by_rule = (
+            f" (by policy rule {facts['rule_text']})"
+            if table not in ("254", "255", "253") and facts.get("rule_text")
+            else ""
+        )
+        return f"route {facts['route']}{by_rule}"
+    return f"route to {facts.get('destination', '')}"
+
+
+def _expected(step: Step) -> str:
+    facts = step.facts
+    return {
+        "default-route-missing": "a default route via the gateway",
+        "gateway-dead": f"a gateway that exists{': ' + facts['candidates'] if facts.get('candidates') else ''}",
+        "return-route-missing": f"a route to {facts.get('asker', '')} by {facts.get('link', '')}",
+        "return-route-captured": f"the way back to {facts.get('asker', '')} by {facts.get('link', '')}",
+    }.get(step.cause, f"a usable route to {facts.get('destination', '')}")
+
+
+def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    if step.cause == "default-route-missing":
+        return _add_default(step, snapshot)
+    if step.cause in ("gateway-dead", "route-on-link-wrong"):
+        return _mend_gateway(step, snapshot)
+    if step.cause in ("route-refuses", "policy-rule-refuses"):
+        return _remove_refusal(step, snapshot)
+    if step.cause == "return-route-captured":
+        return _release(step, snapshot)
+    if step.cause == "return-route-missing":
+        return _way_back(step, snapshot)
+    if step.cause == "main-table-unused":
+        family = 6 if step.facts.get("family") == "6" else 4
+        return (AddPolicyRule(namespace=step.namespace, rule=PolicyRule(family=family, priority=32766, table=MAIN)),)
+    return ()
+
+
+def _default(snapshot: Snapshot, step: Step, gateway: str, device: str) -> Route | None:
+    link = ground.link(snapshot, step.namespace, device)
+    if link is None:
+        return None
+    family = 6 if ":" in gateway else 4
+    return Route(
+        family=family, table=MAIN, destination="::/0" if family == 6 else "0.0.0.0/0", protocol="boot",
+        priority=1024 if family == 6 else 0, next_hops=(NextHop(index=link.index, gateway=gateway),),
+    )  # fmt: skip
+
+
+def _implied_gateway(step: Step, snapshot: Snapshot) -> tuple[str, str] | None:
+    """The only router right behind the container's cable; the host's own gateway is never guessed."""
+    if step.namespace == snapshot.host:
+        return None
+    family = 6 if ":" in step.facts.get("destination", "") else 4
+    found = ground.router_addresses(snapshot, step.namespace, family)
+    firsts = {gateway: device for gateway, device, _ in found}
+    if len(firsts) != 1:
+        return None
+    return next(iter(firsts.items()))
+
+
+def _add_default(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    implied = _implied_gateway(step, snapshot)
+    route = _default(snapshot, step, *implied) if implied else None
+    return (AddRoute(namespace=step.namespace, route=route),) if route else ()
+
+
+def _mend_gateway(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """A custom table's rule goes; a route that shadows a usable one goes; a container's default gets the real gateway."""
+    facts = step.facts
+    route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
+    if route is None:
+        return ()
+    if route.table != MAIN:
+        rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
+        return (DeletePolicyRule(namespace=step.namespace, rule=rule),) if rule else ()
+    if _has_alternative(step, snapshot, route):
+        return (DeleteRoute(namespace=step.namespace, route=route),)
+    implied = _implied_gateway(step, snapshot)
+    new = _default(snapshot, step, *implied) if implied and route.destination in ("0.0.0.0/0", "::/0") else None
+    if new is None:
+        return ()
+    return (DeleteRoute(namespace=step.namespace, route=route), AddRoute(namespace=step.namespace, route=new))
+
+
+def _has_alternative(step: Step, snapshot: Snapshot, route: Route) -> bool:
+    destination = step.facts.get("destination", "")
+    return any(
+        other != route and other.table == route.table and other.family == route.family and other.type == "unicast"
+        and other.next_hops != route.next_hops and contains(other.destination, destination)
+        for other in ground.routes(snapshot, step.namespace)
+    )  # fmt: skip
+
+
+def _remove_refusal(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    facts = step.facts
+    rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
+    if step.cause == "policy-rule-refuses" or (
+        facts.get("table", "254") != "254" and rule and rule.table not in (253, 254, 255)
+    ):
+        return (DeletePolicyRule(namespace=step.namespace, rule=rule),) if rule else ()
+    route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
+    return (DeleteRoute(namespace=step.namespace, route=route),) if route else ()
+
+
+def _release(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """Answers are taken by a foreign route: a rule of a custom table is passed by, a route that somebody set is removed."""
+    facts = step.facts
+    rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
+    if rule is not None and rule.table not in (253, 254, 255) and rule.priority > 1:
+        first = PolicyRule(
+            family=rule.family,
+            priority=rule.priority - 1,
+            destination=ground.subnet_of(snapshot, facts["asker"]),
+            table=MAIN,
+        )
+        return (AddPolicyRule(namespace=step.namespace, rule=first),)
+    route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
+    if route is None or route.protocol == "kernel":
+        return ()
+    return (DeleteRoute(namespace=step.namespace, route=route),)
+
+
+def _way_back(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """The way the request came is the way back: by the interface, via the router that sent it unless it is attached there."""
+    facts, key = step.facts, step.namespace
+    link = ground.link(snapshot, key, facts["link"])
+    if link is None:
+        return ()
+    asker, subnet = facts["asker"], ground.subnet_of(snapshot, facts["asker"])
+    family = 6 if ":" in asker else 4
+    own = ground.addresses_on(snapshot, key, link.name, family)
+    covering = next((one for one in own if contains(network_of(one.local, one.prefix_length), asker)), None)
+    if covering is not None:
+        route = Route(
+            family=family, table=MAIN, destination=network_of(covering.local, covering.prefix_length), protocol="kernel",
+            scope="link" if family == 4 else "global", preferred_source=covering.local if family == 4 else "",
+            priority=256 if family == 6 else 0, next_hops=(NextHop(index=link.index),),
+        )  # fmt: skip
+        return (AddRoute(namespace=key, route=route),)
+    router = _router_behind(snapshot, key, link.name, family)
+    if router:
+        route = Route(
+            family=family, table=MAIN, destination=subnet, priority=1024 if family == 6 else 0,
+            next_hops=(NextHop(index=link.index, gateway=router),),
+        )  # fmt: skip
+        return (AddRoute(namespace=key, route=route),)
+    single = f"{asker}/{128 if family == 6 else 32}"
+    route = Route(
+        family=family, table=MAIN, destination=single, scope="link" if family == 4 else "global",
+        priority=1024 if family == 6 else 0, next_hops=(NextHop(index=link.index),),
+    )  # fmt: skip
+    return (AddRoute(namespace=key, route=route),)
+
+
+def _router_behind(snapshot: Snapshot, key: str, device: str, family: int) -> str:
+    """The address of the stack at the other end of this cable, in our own subnet there, if there is exactly one."""
+    link = ground.link(snapshot, key, device)
+    end = ground.other_end(snapshot, key, link) if link else None
+    if end is None:
+        return ""
+    there, peer = end
+    mine = ground.addresses_on(snapshot, key, device, family)
+    found = [
+        one.local
+        for one in ground.addresses_on(snapshot, there, peer.name, family)
+        if any(contains(network_of(own.local, own.prefix_length), one.local) for own in mine) and one.scope == "global"
+    ]
+    return found[0] if len(found) == 1 else ""
+
+
+def _advice(step: Step) -> tuple[str, ...]:
+    facts = step.facts
+    if step.cause == "policy-table-without-route":
+        return (
+            f"put back the route that table {facts['table']} had: ip route add default via GATEWAY dev IFACE table {facts['table']}",
+        )
+    if step.cause in ("default-route-missing", "gateway-dead", "route-on-link-wrong"):
+        return (
+            "the right gateway is what the network's router has on this link: ip route replace default via GATEWAY",
+        )
+    return ()

@@ -1,0 +1,95 @@
+"""What is asked, as typed -> a Question and the flow that answers it. Pure."""
+
+import ipaddress
+import re
+
+from netdoctor.errors import NetdoctorError
+from netdoctor.model.diagnosis import Question
+from netdoctor.model.journey import Flow, Protocol
+from netdoctor.model.snapshot import NamespaceId
+
+NAME = re.compile(
+    r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
+)
+LARGE_BYTES = 1500
+
+
+def parse(target: str, dest: str, port: str) -> Question:
+    """Checks the words. Raises NetdoctorError naming what is wrong with them."""
+    if not dest.startswith("ns:") and not is_address(dest) and (not NAME.fullmatch(dest) or _numeric(dest)):
+        raise NetdoctorError(f"--to {dest!r}: expected an IPv4 or IPv6 address, a DNS name, or ns:NAME")
+    parse_port(port)
+    return Question(target=target, dest=dest, port=port)
+
+
+def _numeric(text: str) -> bool:
+    """Digits and dots that are no address: a mistyped address, not a name."""
+    return all(char.isdigit() or char == "." for char in text)
+
+
+def parse_port(port: str) -> tuple[Protocol, int]:
+    """ "80/tcp" -> ("tcp", 80); "" -> ("icmp", 0). Raises NetdoctorError."""
+    if not port:
+        return "icmp", 0
+    number, _, name = port.partition("/")
+    if not number.isdigit() or not 1 <= int(number) <= 65535 or name not in ("tcp", "udp"):
+        raise NetdoctorError(
+            f"--port {port!r}: expected a number from 1 to 65535 and its protocol, as in 80/tcp or 53/udp"
+        )
+    return ("tcp" if name == "tcp" else "udp"), int(number)
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def canonical(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+def flow(question: Question, namespace: NamespaceId, address: str) -> Flow:
+    """The flow the question is about, to an address of its destination."""
+    protocol, port = parse_port(question.port)
+    return Flow(
+        namespace=namespace,
+        family=6 if ":" in address else 4,
+        destination=canonical(address),
+        protocol=protocol,
+        port=port,
+        length_bytes=60 if protocol == "tcp" else 84,
+    )
+
+
+def large(one: Flow, mtu_bytes: int) -> Flow:
+    """The same flow with full-size segments."""
+    return Flow(
+        namespace=one.namespace, family=one.family, destination=one.destination, protocol=one.protocol, port=one.port,
+        length_bytes=min(mtu_bytes, LARGE_BYTES), dont_fragment=True,
+    )  # fmt: skip
+
+
+def dns_flow(namespace: NamespaceId, server: str) -> Flow:
+    return Flow(
+        namespace=namespace,
+        family=6 if ":" in server else 4,
+        destination=canonical(server),
+        protocol="udp",
+        port=53,
+        length_bytes=72,
+    )
+
+
+def host_flow(host: NamespaceId, one: Flow) -> Flow:
+    """The host's own flow to the same destination: separates "the container is cut off" from "this host is"."""
+    return Flow(
+        namespace=host,
+        family=one.family,
+        destination=one.destination,
+        protocol=one.protocol,
+        port=one.port,
+        length_bytes=one.length_bytes,
+    )

@@ -1,0 +1,68 @@
+"""A snapshot as a file: the question, the kernel's state, and what the probes saw."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from netdoctor.errors import NetdoctorError
+from netdoctor.model.diagnosis import Question
+from netdoctor.model.evidence import Evidence
+from netdoctor.model.network import Fact
+from netdoctor.model.snapshot import Snapshot
+
+FORMAT = "netdoctor-snapshot-1"
+
+
+class Saved(Fact):
+    """What `netdoctor snapshot` writes and `check --from` reads."""
+
+    format: str
+    question: Question
+    snapshot: Snapshot
+    evidence: Evidence | None = None
+
+
+def write(path: str, saved: Saved) -> None:
+    """Writes the file whole or not at all. Raises NetdoctorError."""
+    write_text(path, msgspec.json.encode(saved).decode())
+
+
+def read(path: str) -> Saved:
+    """Raises NetdoctorError for a file that cannot be read or is no snapshot."""
+    try:
+        saved = msgspec.json.decode(Path(path).read_bytes(), type=Saved)
+    except OSError as error:
+        raise NetdoctorError(f"{path}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise NetdoctorError(f"{path}: not a snapshot of netdoctor: {error}") from error
+    if saved.format != FORMAT:
+        raise NetdoctorError(f"{path}: snapshot format {saved.format!r}, expected {FORMAT!r}")
+    missing = {saved.snapshot.host, saved.snapshot.target} - saved.snapshot.namespaces.keys()
+    if missing:
+        raise NetdoctorError(f"{path}: the snapshot lacks its own namespaces: {', '.join(sorted(missing))}")
+    return saved
+
+
+def write_text(path: str, text: str) -> None:
+    """Replaces the file at once: a temporary one in the same folder, then a rename. Raises NetdoctorError."""
+    if path in ("-", "/dev/stdout"):
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    temporary = ""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            return
+        number, temporary = tempfile.mkstemp(prefix=".netdoctor-", dir=folder)
+        with os.fdopen(number, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise NetdoctorError(f"{path}: cannot write: {error.strerror}") from error
