@@ -1,11 +1,10 @@
 """Whether an undo can give back exactly what was there. Pure."""
 
-from netdoctor.model.change import AddQdisc, Change, DeleteRule, InsertRule
+from netdoctor.model.change import AddQdisc, Change
 from netdoctor.model.network import Qdisc, TrafficFilter
 
 PLAIN_QDISCS = ("clsact", "ingress", "noqueue", "pfifo_fast", "fq_codel", "fq")
 SIZED_QDISCS = ("pfifo", "bfifo", "pfifo_head_drop")
-ANONYMOUS_SETS = ("__set", "__map")
 
 
 def loss(change: Change) -> str:
@@ -13,13 +12,6 @@ def loss(change: Change) -> str:
     match change:
         case AddQdisc(qdisc=qdisc, filters=filters):
             return qdisc_loss(qdisc, filters)
-        case InsertRule(at=at, rule=rule) if at.backend == "nft":
-            names = [getattr(each, "set", "") for each in rule.expressions]
-            if any(str(name).startswith(ANONYMOUS_SETS) for name in names):
-                return f"a rule of {at.family} {at.table} {at.chain} has an anonymous set, which goes with it"
-            return ""
-        case DeleteRule():
-            return ""
         case _:
             return ""
 

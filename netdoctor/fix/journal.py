@@ -21,10 +21,30 @@ STATE_FOLDER_VARIABLE = "NETDOCTOR_STATE_DIR"
 Status = Literal["pending", "running", "done", "undone"]
 
 
+class RawSet(msgspec.Struct, frozen=True, kw_only=True):
+    """One anonymous nf_tables set as the kernel dumped it: its attributes, and the payloads of its element lists."""
+
+    name: str
+    definition: bytes
+    elements: tuple[bytes, ...] = ()
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What was there just before an item ran and no snapshot may hold.
+
+    sysctls: the ones the kernel changes along. alike: how many rules of the chain said the same as the one taken out.
+    sets: the anonymous sets that go with a rule.
+    """
+
+    sysctls: tuple[SetSysctl, ...] = ()
+    alike: int = 0
+    sets: tuple[RawSet, ...] = ()
+
+
 class Journal(msgspec.Struct, kw_only=True):
     """One transaction. `paths`: where each namespace was found; `statuses`: one for each item of the plan.
 
-    derived: sysctls as they were just before the items that make the kernel change them, by item number.
+    remembered: by item number.
     """
 
     id: str
@@ -34,7 +54,7 @@ class Journal(msgspec.Struct, kw_only=True):
     plan: Plan
     statuses: list[Status]
     paths: dict[NamespaceId, str] = {}
-    derived: dict[int, list[SetSysctl]] = {}
+    remembered: dict[int, Remembered] = {}
     undone: bool = False
 
     def mark(self, item: int, status: Status) -> None:

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from netdoctor.errors import NetdoctorError
-from netdoctor.model.change import Change, SetLink, SetSysctl
+from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, ReplaceRule, SetLink, SetSysctl
+from netdoctor.model.firewall import Rule
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.netlink.inside import Worker
 
 from . import journal as journals
 from .apply import apply, read_sysctl
 from .argv import Argv
-from .journal import Journal
+from .journal import Journal, RawSet, Remembered
 from .plan import Item, Plan
+from .ruleset_effect import same_content
 from .sysctl_effect import derived
 
 ALREADY = (
@@ -56,7 +58,7 @@ def run(plan: Plan, handles: Mapping[NamespaceId, int], journal: Journal) -> tup
     worker = Worker()
     try:
         for number, item in enumerate(plan.items):
-            _remember_derived(journal, number, item, handles, worker)
+            _remember(journal, number, item, handles, worker)
             _apply_item(number, item, handles, worker, journal)
     except BaseException as error:
         result = roll_back(journal, handles)
@@ -83,19 +85,38 @@ def _apply_item(number: int, item: Item, handles: Mapping[NamespaceId, int], wor
     journal.mark_done(number)
 
 
-def _remember_derived(
-    journal: Journal, number: int, item: Item, handles: Mapping[NamespaceId, int], worker: Worker
-) -> None:
-    """Notes the sysctls that this write will change along, as they are now: the snapshot may not have read them."""
+def _remember(journal: Journal, number: int, item: Item, handles: Mapping[NamespaceId, int], worker: Worker) -> None:
+    """Notes what the item will take along and the snapshot may not have read, as it is now."""
     change = item.change
     fd = handles.get(change.namespace)
-    if not isinstance(change, SetSysctl) or fd is None:
+    if fd is None:
         return
-    found = worker.run(fd, lambda: _sysctls_like(change.key))
-    journal.derived[number] = [
-        SetSysctl(namespace=change.namespace, key=key, value=value) for key, value in found.items()
-    ]
+    match change:
+        case SetSysctl(key=key):
+            found = worker.run(fd, lambda: _sysctls_like(key))
+            sysctls = (SetSysctl(namespace=change.namespace, key=name, value=value) for name, value in found.items())
+            journal.remembered[number] = Remembered(sysctls=tuple(sysctls))
+        case DeleteRule(at=at, rule=rule) | ReplaceRule(at=at, before=rule):
+            journal.remembered[number] = worker.run(fd, lambda: _rule_as_it_is(at, rule))
+        case _:
+            return
     journals.write(journal)
+
+
+def _rule_as_it_is(at: ChainRef, rule: Rule) -> Remembered:
+    from .apply import anonymous_sets
+
+    sets = anonymous_sets.read_raw(at, anonymous_sets.names_in(rule)) if at.backend == "nft" else ()
+    return Remembered(alike=_alike(at, rule), sets=sets)
+
+
+def _alike(at: ChainRef, rule: Rule) -> int:
+    """How many rules of the chain say the same, in the calling thread's namespace."""
+    if at.backend == "iptables-legacy":
+        from .apply.xtables import present
+    else:
+        from .apply.nftables import present
+    return sum(same_content(other, rule) for other in present(at))
 
 
 def _sysctls_like(key: str) -> dict[str, str]:
@@ -121,7 +142,7 @@ def roll_back(journal: Journal, handles: Mapping[NamespaceId, int]) -> RolledBac
                 continue
             failed = False
             for change, command in _undo_steps(journal, number):
-                why = _undo(change, handles, worker)
+                why = _undo(change, journal.remembered.get(number, Remembered()), handles, worker)
                 if why is None:
                     commands += command
                 elif why == "":
@@ -141,7 +162,7 @@ def roll_back(journal: Journal, handles: Mapping[NamespaceId, int]) -> RolledBac
 def _undo_steps(journal: Journal, number: int) -> Iterable[tuple[Change, tuple[Argv, ...]]]:
     """The inverse of one item with its commands, then the sysctls that went along with it."""
     item = journal.plan.items[number]
-    remembered = journal.derived.get(number, [])
+    remembered = journal.remembered.get(number, Remembered()).sysctls
     keys = {(each.namespace, each.key) for each in remembered}
     for undo in item.undo:
         change = undo.change
@@ -152,20 +173,41 @@ def _undo_steps(journal: Journal, number: int) -> Iterable[tuple[Change, tuple[A
         yield change, (("sysctl", "-w", f"{name}={change.value}"),)
 
 
-def _undo(change: Change, handles: Mapping[NamespaceId, int], worker: Worker) -> str | None:
+def _undo(change: Change, remembered: Remembered, handles: Mapping[NamespaceId, int], worker: Worker) -> str | None:
     """None when it was put back, "" when it stood so already, else why it could not be."""
     fd = handles.get(change.namespace)
     if fd is None:
         return "its namespace is gone"
     try:
-        if isinstance(change, SetSysctl) and worker.run(fd, lambda: read_sysctl(change.key)) == change.value:
+        if worker.run(fd, lambda: _stands(change, remembered)):
             return ""
-        apply(change, handles, worker)
+        if remembered.sets and isinstance(change, InsertRule):
+            worker.run(fd, lambda: _insert_with_sets(change, remembered.sets))
+        else:
+            apply(change, handles, worker)
     except OSError as error:
         return "" if error.errno in ALREADY else (error.strerror or str(error))
     except NetdoctorError as error:
         return str(error)
     return None
+
+
+def _stands(change: Change, remembered: Remembered) -> bool:
+    """True when what an undo wants is so already, in the calling thread's namespace."""
+    match change:
+        case SetSysctl(key=key, value=value):
+            return read_sysctl(key) == value
+        case InsertRule(at=at, rule=rule) if remembered.alike:
+            return _alike(at, rule) >= remembered.alike
+        case _:
+            return False
+
+
+def _insert_with_sets(change: InsertRule, sets: tuple[RawSet, ...]) -> None:
+    from .apply.anonymous_sets import remaking
+    from .apply.nftables import edit_nftables
+
+    edit_nftables(change, remaking(change.at, sets))
 
 
 def reopen(journal: Journal) -> dict[NamespaceId, int]:

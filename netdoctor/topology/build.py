@@ -80,7 +80,7 @@ def _structure(host: Namespace, wanted: Described) -> tuple[Argv, ...]:
     veth = ("ip", "link", "add", wanted.host_link, "type", "veth")
     return (
         ("ip", "netns", "add", wanted.name),
-        *((("ip", "link", "add", wanted.bridge, "type", "bridge"),) if bridge else ()),
+        *((("ip", "link", "add", wanted.bridge, "address", wanted.bridge_mac, "type", "bridge"),) if bridge else ()),
         (*veth, "peer", "name", wanted.container_link, "netns", wanted.name),
     )
 
@@ -107,7 +107,7 @@ def _build(host: Namespace, wanted: Described) -> Outcome:
     try:
         state.save(built)
         if bridge_made:
-            make_bridge(worker, home.fd, wanted.bridge)
+            make_bridge(worker, home.fd, wanted.bridge, wanted.bridge_mac)
         make_veth(worker, home.fd, wanted.host_link, handle.fd, wanted.container_link)
         outcome = _complete(built, dry_run=False)
     except (OSError, NetdoctorError) as error:

@@ -1,6 +1,6 @@
 """A container's network in words, and the changes that are still missing for it. Pure."""
 
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import msgspec
 
@@ -39,6 +39,11 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     def device(self) -> str:
         """The host's interface that routes for the container."""
         return self.bridge or self.host_link
+
+    @property
+    def bridge_mac(self) -> str:
+        """A MAC of the bridge's own: one borrowed from a port changes as ports come and go, which breaks the others."""
+        return "02:00:" + IPv4Address(self.gateway).packed.hex(":")
 
 
 def describe(

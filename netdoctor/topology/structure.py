@@ -19,8 +19,8 @@ def make_veth(worker: Worker, host: int, name: str, container: int, peer: str) -
     )
 
 
-def make_bridge(worker: Worker, host: int, name: str) -> None:
-    _run(worker, host, lambda ip: ip.link("add", ifname=name, kind="bridge"))
+def make_bridge(worker: Worker, host: int, name: str, mac: str) -> None:
+    _run(worker, host, lambda ip: ip.link("add", ifname=name, kind="bridge", address=mac))
 
 
 def unmake_link(worker: Worker, host: int, name: str) -> bool:

@@ -8,8 +8,10 @@ from fix.repair_world import World, differing, normal
 from netdoctor.errors import NetdoctorError
 from netdoctor.fix import journal as journals
 from netdoctor.fix.plan import Plan, make_plan
+from netdoctor.fix.ruleset_effect import find_chain
 from netdoctor.fix.transaction import reopen, roll_back, run
-from netdoctor.model.change import AddRoute, Change, DeleteRoute, SetLink, SetSysctl
+from netdoctor.model.change import AddRoute, ChainRef, Change, DeleteRoute, DeleteRule, SetLink, SetSysctl
+from netdoctor.model.firewall import Rule
 from netdoctor.model.network import NextHop, Route
 
 
@@ -126,3 +128,50 @@ def test_nothing_changes_without_a_journal(world: World, monkeypatch: pytest.Mon
 def test_ids_cannot_leave_the_folder() -> None:
     with pytest.raises(NetdoctorError):
         journals.load("../../etc/passwd")
+
+
+def native_rules(world: World) -> tuple[ChainRef, tuple[Rule, ...]]:
+    at = ChainRef(backend="nft", family="inet", table="mine", chain="forward")
+    chain = find_chain(world.snapshot().namespaces[world.id("host")], at)
+    assert chain is not None
+    return at, chain.rules  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "tcp dport { 80, 443 } counter drop",
+        "ip saddr { 10.0.0.0/8, 192.0.2.1-192.0.2.7 } accept",
+        "tcp dport vmap { 22 : accept, 23 : drop }",
+        "ip saddr . tcp dport { 10.0.0.2 . 80, 10.0.0.3 . 443 } drop",
+    ],
+)
+def test_anonymous_sets_come_back_with_their_rule(world: World, rule: str) -> None:
+    world.sh(
+        "host", "nft add table inet mine; nft add chain inet mine forward '{ type filter hook forward priority 0; }'"
+    )
+    world.sh("host", f"nft add rule inet mine forward '{rule}'; nft add rule inet mine forward accept")
+    start = world.sh("host", "nft -s list ruleset")
+    at, rules = native_rules(world)
+    plan = make_plan([DeleteRule(namespace=world.id("host"), at=at, rule=rules[0])], world.snapshot())
+    journal = begin(world, plan)
+    run(plan, world.fds, journal)
+    assert world.sh("host", "nft -s list ruleset") != start
+    result = roll_back(journals.load(journal.id), world.fds)
+    assert result.complete, result.unrestored
+    assert world.sh("host", "nft -s list ruleset") == start
+
+
+def test_twins_both_come_back_and_none_comes_twice(world: World) -> None:
+    world.sh("host", "iptables -A FORWARD -j DROP; iptables -A FORWARD -j DROP")
+    start = world.sh("host", "iptables -S FORWARD")
+    at = ChainRef(backend="iptables-nft", family="ip", table="filter", chain="FORWARD")
+    chain = find_chain(world.snapshot().namespaces[world.id("host")], at)
+    assert chain is not None
+    rules: tuple[Rule, ...] = chain.rules  # type: ignore[assignment]
+    plan = make_plan([DeleteRule(namespace=world.id("host"), at=at, rule=rule) for rule in rules], world.snapshot())
+    journal = begin(world, plan)
+    run(plan, world.fds, journal)
+    world.sh("host", "iptables -A FORWARD -j DROP")
+    roll_back(journal, world.fds)
+    assert world.sh("host", "iptables -S FORWARD") == start

@@ -85,7 +85,7 @@ def test_two_containers_without_a_bridge_get_subnets_of_their_own(host: Host) ->
     [
         "iptables-nft -P FORWARD DROP",
         "iptables-legacy -P FORWARD DROP; iptables-legacy -t nat -L >/dev/null",
-        "nft add table inet mine; nft add chain inet mine fwd '{ type filter hook forward priority 0; policy drop; }';"
+        "nft add table inet mine; nft add chain inet mine gate '{ type filter hook forward priority 0; policy drop; }';"
         "nft add table ip nat; nft add chain ip nat post '{ type nat hook postrouting priority 100; }'",
     ],
     ids=["iptables-nft", "iptables-legacy", "nft"],

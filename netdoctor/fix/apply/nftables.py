@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from collections.abc import Sequence
 
 from netdoctor.fix.ruleset_effect import place
 from netdoctor.model.change import AddChain, ChainRef, DeleteChain, DeleteRule, InsertRule, ReplaceRule, SetChainPolicy
@@ -20,10 +21,13 @@ NESTED = 0x8000
 Edit = InsertRule | DeleteRule | ReplaceRule | SetChainPolicy | AddChain | DeleteChain
 
 
-def edit_nftables(change: Edit) -> None:
-    """Writes the edit in the calling thread's namespace, all or nothing. Raises OSError (ENOENT: no such rule)."""
+def edit_nftables(change: Edit, before: Sequence[Request] = ()) -> None:
+    """Writes the edit in the calling thread's namespace, all or nothing, after the requests it needs `before`.
+
+    Raises OSError (ENOENT: no such rule).
+    """
     with Writer(NETLINK_NETFILTER) as writer:
-        writer.send_batch(_requests(change))
+        writer.send_batch([*before, *_requests(change)])
 
 
 def _requests(change: Edit) -> list[Request]:
@@ -73,19 +77,20 @@ def _insert(at: ChainRef, rule: Rule, line: int) -> Request:
     body = _rule(at, rule)
     if line == 1:
         return Request(NEWRULE, body, F_CREATE)
-    rules = _present(at) if line else ()
+    rules = present(at) if line else ()
     if not line or line > len(rules):
         return Request(NEWRULE, body, F_CREATE | F_APPEND)
     return Request(NEWRULE, body + attribute(6, struct.pack("!Q", rules[line - 1].handle)), F_CREATE)
 
 
-def _present(at: ChainRef) -> tuple[Rule, ...]:
+def present(at: ChainRef) -> tuple[Rule, ...]:
+    """The chain's rules now."""
     return read_chains(at.family, at.table, (at.chain,)).get(at.chain, ())
 
 
 def _handle(at: ChainRef, rule: Rule) -> bytes:
     """The handle the rule has now: the one it was seen with, if that still is this rule, else found by content."""
-    rules = _present(at)
+    rules = present(at)
     index = place(rules, rule)
     if index is None:
         raise OSError(errno.ENOENT, f"{at.family} {at.table} {at.chain}: the rule is not there")

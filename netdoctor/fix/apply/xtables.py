@@ -91,7 +91,7 @@ def _edit(library: Any, handle: Any, change: Edit) -> bool:
     match change:
         case InsertRule(rule=rule, line=line):
             entry = _entry(at, rule)
-            if line and line <= len(_present(at)):
+            if line and line <= len(present(at)):
                 return bool(library.iptc_insert_entry(chain, entry, line - 1, handle))
             return bool(library.iptc_append_entry(chain, entry, handle))
         case DeleteRule(rule=rule):
@@ -106,7 +106,8 @@ def _edit(library: Any, handle: Any, change: Edit) -> bool:
             return bool(library.iptc_delete_chain(chain, handle))
 
 
-def _present(at: ChainRef) -> tuple[Rule, ...]:
+def present(at: ChainRef) -> tuple[Rule, ...]:
+    """The chain's rules now."""
     tables = read_ruleset().tables
     if isinstance(tables, Unknown):
         raise PermissionError(1, tables.why)
@@ -116,7 +117,7 @@ def _present(at: ChainRef) -> tuple[Rule, ...]:
 
 
 def _place(at: ChainRef, rule: Rule) -> int:
-    index = place(_present(at), rule)
+    index = place(present(at), rule)
     if index is None:
         raise FileNotFoundError(2, f"{at.family} {at.table} {at.chain}: the rule is not there")
     return index
