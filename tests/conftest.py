@@ -36,10 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def make_world() -> Iterator[Callable[[str], World]]:
-    """make_world("bridge") builds a world; all are gone when the test ends."""
+def lab() -> None:
+    """For tests that build their worlds themselves."""
     if NO_LAB:
         pytest.skip(NO_LAB)
+
+
+@pytest.fixture
+def make_world(lab: None) -> Iterator[Callable[[str], World]]:
+    """make_world("bridge") builds a world; all are gone when the test ends."""
     with ExitStack() as stack:
         yield lambda topology="veth": stack.enter_context(World(topology))
 

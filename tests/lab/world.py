@@ -17,6 +17,8 @@ from .topology import TOPOLOGIES, Topology
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 
+MAC = "mac() { ip -o link show \"$1\" | sed -E 's/.*link.ether ([0-9a-f:]+) .*/\\1/'; }\n"
+
 
 class LabError(Exception):
     """The laboratory itself failed: never the fault of what is tested in it."""
@@ -184,12 +186,17 @@ class World:
         (folder / file).write_text(text)
 
     def sh(self, script: str, role: str = "host") -> str:
-        """Runs bash inside the role. $NS1 is a role's name, `ns1 CMD` runs CMD there, $ETC is its /etc/netns folder."""
+        """Runs bash inside the role; its stdout.
+
+        $NS1 is a role's namespace, `ns1 CMD` runs CMD there, `mac DEV` prints a device's MAC, $ETC is /etc/netns,
+        $LAB and $CORPUS are the folders of the laboratory and of the corpus.
+        """
         if not script.strip():
             return ""
-        functions = "".join(f'{role}() {{ ip netns exec {name} "$@"; }}\n' for role, name in self.names.items())
+        functions = MAC + "".join(f'{role}() {{ ip netns exec {name} "$@"; }}\n' for role, name in self.names.items())
         variables = {role.upper(): name for role, name in self.names.items()}
-        env = {**os.environ, **variables, "ETC": str(registry.NETNS_ETC), "LAB": str(HERE), "PYTHON": sys.executable}
+        env = {**os.environ, **variables, "ETC": str(registry.NETNS_ETC), "LAB": str(HERE)}
+        env |= {"CORPUS": str(HERE.parent / "corpus"), "PYTHON": sys.executable}
         command = ["ip", "netns", "exec", self.name(role), "bash", "-c", f"set -euo pipefail\n{functions}{script}"]
         return run(command, env=env)
 
