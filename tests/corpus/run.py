@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the corpus against netdoctor and prints a table and totals; or proves that the cases themselves hold.
 
-usage: run.py [--only GLOB[,GLOB]] [--jobs 2] [--json FILE] [--no-fix] [--verify] [--verbose]
+usage: run.py [--only GLOB[,GLOB]] [--jobs 2] [--json FILE] [--no-fix] [--verify] [--verbose] [--tree DIR]
 
 A glob is matched against the case's id and FAMILY/ID: --only 'nat/*,masquerade-*'. Needs root.
 """
@@ -117,7 +117,10 @@ def main() -> int:
     parser.add_argument("--no-fix", action="store_true", help="check only")
     parser.add_argument("--verify", action="store_true", help="prove the cases, without netdoctor")
     parser.add_argument("--verbose", action="store_true", help="what netdoctor said where a mark is missed")
+    parser.add_argument("--tree", help="score the netdoctor of another checkout")
     options = parser.parse_args()
+    if options.tree:
+        os.environ["NETDOCTOR_TREE"] = str(Path(options.tree).resolve())
     cases = select(options.only)
     if os.geteuid() != 0 or not cases:
         print("run.py: needs root" if cases else f"run.py: no case matches {options.only}", file=sys.stderr)

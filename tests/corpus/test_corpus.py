@@ -1,4 +1,4 @@
-"""The corpus as tests: the cases hold, netdoctor finds and mends them. A sample in every run, the whole under -m soak."""
+"""The corpus as tests: the cases hold, netdoctor finds and mends them. A sample always, the whole under -m soak."""
 
 import pytest
 

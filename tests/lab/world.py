@@ -217,12 +217,15 @@ class World:
                 return True
         return False
 
-    def netdoctor(self, verb: str, *arguments: str, timeout_s: float = 60, json_output: bool = True) -> Said:
-        """Runs netdoctor in the host role. Arguments that name a role ("ns1", "ns:ns2") become its namespace's name."""
+    def netdoctor(self, verb: str, *arguments: str, timeout_s: float = 60) -> Said:
+        """Runs netdoctor in the host role. Arguments that name a role ("ns1", "ns:ns2") become its namespace's name.
+
+        The netdoctor is this checkout's, or the one in the folder NETDOCTOR_TREE.
+        """
         named = [self._named(argument) for argument in arguments]
-        tail = ["--format", "json"] if json_output and "--format" not in named else []
+        tail = ["--format", "json"] if verb in ("check", "fix") and "--format" not in named else []
         command = ["ip", "netns", "exec", self.name("host"), sys.executable, "-m", "netdoctor.cli", verb, *named, *tail]
-        env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+        env = {**os.environ, "PYTHONPATH": os.environ.get("NETDOCTOR_TREE", str(PROJECT))}
         began = time.monotonic()
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False, env=env
