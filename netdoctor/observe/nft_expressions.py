@@ -4,7 +4,6 @@ import struct
 from collections.abc import Callable
 
 from netdoctor.model import expression as e
-from netdoctor.netlink.wire import Attributes, attributes, be16, be32, be64, each, text
 
 META_KEYS = (
     "len", "protocol", "priority", "mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "skuid", "skgid",
@@ -26,8 +25,41 @@ COMPARISONS: tuple[e.Comparison, ...] = ("eq", "neq", "lt", "lte", "gt", "gte")
 VERDICTS: dict[int, e.VerdictCode] = {
     0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
 }  # fmt: skip
-EMPTY = memoryview(b"")
-ZERO = memoryview(bytes(8))
+EMPTY = b""
+ZERO = bytes(8)
+CMP_HEAD = b"\x08\x00\x01\x00cmp\x00"
+CMP_VALUE = 36
+
+Attributes = dict[int, bytes]
+
+
+def attributes(raw: bytes) -> Attributes:
+    """Type -> value. wire.attributes over bytes: slices of bytes are faster to take than views of a whole dump."""
+    found: Attributes = {}
+    offset, end = 0, len(raw)
+    while offset + 4 <= end:
+        length = raw[offset] | raw[offset + 1] << 8
+        if length < 4:
+            break
+        found[raw[offset + 2] | (raw[offset + 3] & 0x3F) << 8] = raw[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
+
+
+def text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def be16(raw: bytes) -> int:
+    return int.from_bytes(raw[:2], "big")
+
+
+def be32(raw: bytes) -> int:
+    return int.from_bytes(raw[:4], "big")
+
+
+def be64(raw: bytes) -> int:
+    return int.from_bytes(raw[:8], "big")
 
 
 def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tuple[e.AnyExpression, ...]:
@@ -41,13 +73,21 @@ def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tu
         raw = payload[offset + 4 : offset + length]
         expression = seen.get(raw)
         if expression is None:
-            expression = seen[raw] = decode(memoryview(raw))
+            expression = seen[raw] = _plain_cmp(raw) or decode(raw)
         found.append(expression)
         offset += (length + 3) & ~3
     return tuple(found)
 
 
-def decode(element: memoryview) -> e.AnyExpression:
+def _plain_cmp(raw: bytes) -> e.Cmp | None:
+    """A comparison as the kernel lays it out, read by position: half of what is new in a rule are comparisons."""
+    if not raw.startswith(CMP_HEAD) or raw[14] != 1 or raw[22] != 2 or raw[30] != 3 or raw[34] != 1:
+        return None
+    end = 32 + (raw[32] | raw[33] << 8)
+    return e.Cmp(operator=COMPARISONS[raw[27]], register=raw[19], value=raw[CMP_VALUE:end])
+
+
+def decode(element: bytes) -> e.AnyExpression:
     """One NFTA_LIST_ELEM. What is not understood, or not as expected, becomes Opaque with its bytes."""
     parts = attributes(element)
     name, body = text(parts.get(1, EMPTY)), parts.get(2, EMPTY)
@@ -58,10 +98,10 @@ def decode(element: memoryview) -> e.AnyExpression:
             found = reader(attributes(body))
         except (KeyError, IndexError, struct.error):
             found = None
-    return found or e.Opaque(name=name, raw=bytes(body))
+    return found or e.Opaque(name=name, raw=body)
 
 
-def verdict_of(body: memoryview) -> tuple[e.VerdictCode, str]:
+def verdict_of(body: bytes) -> tuple[e.VerdictCode, str]:
     """NFTA_DATA_VERDICT: what, and the chain of a jump or goto. A queue's number sits in the upper half of its code."""
     parts = attributes(body)
     code = int.from_bytes(parts[1], "big", signed=True)
@@ -71,8 +111,8 @@ def verdict_of(body: memoryview) -> tuple[e.VerdictCode, str]:
     return known, text(parts.get(2, EMPTY))
 
 
-def _value(body: memoryview) -> bytes:
-    return bytes(attributes(body)[1])
+def _value(body: bytes) -> bytes:
+    return attributes(body)[1]
 
 
 def _key(names: tuple[str, ...], number: int) -> str:
@@ -128,7 +168,7 @@ def _immediate(a: Attributes) -> e.AnyExpression:
     if 2 in parts:
         code, chain = verdict_of(parts[2])
         return e.Verdict(code=code, chain=chain)
-    return e.Immediate(register=be32(a[1]), value=bytes(parts[1]))
+    return e.Immediate(register=be32(a[1]), value=parts[1])
 
 
 def _lookup(a: Attributes) -> e.AnyExpression:
@@ -267,7 +307,7 @@ def _synproxy(a: Attributes) -> e.AnyExpression:
 def nested(a: Attributes, one: int, many: int) -> tuple[e.AnyExpression, ...]:
     """The expressions of a set element or dynset: one, or a list of them."""
     if many in a:
-        return tuple(decode(element) for _, element in each(a[many]))
+        return decode_expressions(a[many], {})
     return (decode(a[one]),) if one in a else ()
 
 
@@ -279,11 +319,11 @@ def _dynset(a: Attributes) -> e.AnyExpression:
 
 
 def _match(a: Attributes) -> e.AnyExpression:
-    return e.XtMatch(name=text(a[1]), revision=be32(a[2]), info=bytes(a[3]))
+    return e.XtMatch(name=text(a[1]), revision=be32(a[2]), info=a[3])
 
 
 def _target(a: Attributes) -> e.AnyExpression:
-    return e.XtTarget(name=text(a[1]), revision=be32(a[2]), info=bytes(a[3]))
+    return e.XtTarget(name=text(a[1]), revision=be32(a[2]), info=a[3])
 
 
 READERS: dict[str, Callable[[Attributes], e.AnyExpression | None]] = {

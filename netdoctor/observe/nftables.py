@@ -21,9 +21,13 @@ from netdoctor.netlink.wire import (
     each,
     text,
 )
-from netdoctor.walk.netfilter import compat_of
+from netdoctor.walk.netfilter.compat import compat_of
 
 from .nft_expressions import EMPTY, ZERO, decode_expressions, nested, verdict_of
+from .nft_expressions import attributes as plain
+from .nft_expressions import be32 as plain_be32
+from .nft_expressions import be64 as plain_be64
+from .nft_expressions import text as plain_text
 from .xt_ipset import read_ipsets
 from .xtables import read_legacy_tables
 
@@ -35,6 +39,7 @@ HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 HOOKS_OF = {"arp": ("input", "output", "forward"), "netdev": ("ingress", "egress")}
 SET_FLAGS = ("anonymous", "constant", "interval", "map", "timeout", "eval", "object", "concat", "expr")
 NOTHING_THERE = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EAFNOSUPPORT)
+NOTHING = memoryview(bytes(8))
 GENERATION = struct.Struct("!H")
 TRIES = 3
 IPTABLES_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
@@ -109,8 +114,8 @@ def _table(
     family, name = FAMILIES[message[0]], text(parts[1])
     mine = tuple(chains.get((message[0], name), ()))
     return Table(
-        backend=_backend(family, name, mine), family=family, name=name, handle=be64(parts.get(4, ZERO)),
-        dormant=bool(be32(parts.get(2, ZERO)) & 1), chains=mine, sets=tuple(sets.get((message[0], name), ())),
+        backend=_backend(family, name, mine), family=family, name=name, handle=be64(parts.get(4, NOTHING)),
+        dormant=bool(be32(parts.get(2, NOTHING)) & 1), chains=mine, sets=tuple(sets.get((message[0], name), ())),
     )  # fmt: skip
 
 
@@ -133,7 +138,7 @@ def _is_builtin(table: str, chain: Chain) -> bool:
 def _chain(message: memoryview) -> tuple[tuple[int, str], Chain]:
     parts = attributes(message[4:])
     owner = message[0], text(parts[1])
-    name, handle = text(parts[3]), be64(parts.get(2, ZERO))
+    name, handle = text(parts[3]), be64(parts.get(2, NOTHING))
     if 4 not in parts:
         return owner, Chain(name=name, handle=handle)
     hook = attributes(parts[4])
@@ -142,20 +147,20 @@ def _chain(message: memoryview) -> tuple[tuple[int, str], Chain]:
     devices = tuple(text(value) for _, value in each(hook[4])) if 4 in hook else (text(hook[3]),) if 3 in hook else ()
     return owner, Chain(
         name=name, handle=handle, hook=hooks[number] if number < len(hooks) else f"hook-{number}",
-        type=text(parts.get(7, EMPTY)), priority=int.from_bytes(hook[2], "big", signed=True),
+        type=text(parts.get(7, NOTHING)), priority=int.from_bytes(hook[2], "big", signed=True),
         policy="drop" if 5 in parts and be32(parts[5]) == 0 else "accept", devices=devices,
     )  # fmt: skip
 
 
 def _set(message: memoryview) -> tuple[tuple[int, str], Set]:
     parts = attributes(message[4:])
-    flags = be32(parts.get(3, ZERO))
+    flags = be32(parts.get(3, NOTHING))
     description = attributes(parts[9]) if 9 in parts else {}
     fields = tuple(be32(attributes(field)[1]) for _, field in each(description[2])) if 2 in description else ()
     return (message[0], text(parts[1])), Set(
-        name=text(parts[2]), handle=be64(parts.get(16, ZERO)), key_type=be32(parts.get(4, ZERO)),
-        key_length=be32(parts.get(5, ZERO)), value_type=be32(parts.get(6, ZERO)),
-        value_length=be32(parts.get(7, ZERO)), fields=fields,
+        name=text(parts[2]), handle=be64(parts.get(16, NOTHING)), key_type=be32(parts.get(4, NOTHING)),
+        key_length=be32(parts.get(5, NOTHING)), value_type=be32(parts.get(6, NOTHING)),
+        value_length=be32(parts.get(7, NOTHING)), fields=fields,
         flags=tuple(name for bit, name in enumerate(SET_FLAGS) if flags >> bit & 1),
     )  # fmt: skip
 
@@ -235,9 +240,9 @@ def read_set(family: str, table: str, name: str) -> Set:
         _, found = _set(reader.get(GET_SET, head + asked))
         messages = reader.dump(GET_ELEMENT, head + asked)
     elements = tuple(
-        _element(element)
+        _element(bytes(element))
         for message in messages
-        for _, element in each(attributes(message[4:]).get(3, EMPTY))
+        for _, element in each(attributes(message[4:]).get(3, NOTHING[:0]))
     )  # fmt: skip
     return Set(
         name=found.name, handle=found.handle, flags=found.flags, key_type=found.key_type, key_length=found.key_length,
@@ -245,19 +250,19 @@ def read_set(family: str, table: str, name: str) -> Set:
     )  # fmt: skip
 
 
-def _element(body: memoryview) -> SetElement:
-    parts = attributes(body)
-    flags = be32(parts.get(3, ZERO))
-    data = attributes(parts[2]) if 2 in parts else {}
+def _element(body: bytes) -> SetElement:
+    parts = plain(body)
+    flags = plain_be32(parts.get(3, ZERO))
+    data = plain(parts[2]) if 2 in parts else {}
     code: e.VerdictCode | Literal[""] = ""
     chain = ""
     if 2 in data:
         code, chain = verdict_of(data[2])
     return SetElement(
-        key=bytes(attributes(parts[1])[1]) if 1 in parts else b"",
-        key_end=bytes(attributes(parts[10])[1]) if 10 in parts else b"",
-        interval_end=bool(flags & 1), catchall=bool(flags & 2), value=bytes(data.get(1, EMPTY)), verdict=code,
-        chain=chain, object=text(parts.get(9, EMPTY)), timeout_ms=be64(parts.get(4, ZERO)),
-        expires_ms=be64(parts.get(5, ZERO)), comment=userdata_comment(bytes(parts.get(6, EMPTY))),
+        key=plain(parts[1])[1] if 1 in parts else b"",
+        key_end=plain(parts[10])[1] if 10 in parts else b"",
+        interval_end=bool(flags & 1), catchall=bool(flags & 2), value=data.get(1, EMPTY), verdict=code,
+        chain=chain, object=plain_text(parts.get(9, EMPTY)), timeout_ms=plain_be64(parts.get(4, ZERO)),
+        expires_ms=plain_be64(parts.get(5, ZERO)), comment=userdata_comment(parts.get(6, EMPTY)),
         expressions=nested(parts, 7, 11),
     )  # fmt: skip

@@ -1,7 +1,11 @@
-"""Netfilter as the kernel runs it: which chains a hook has, what they do to a packet, and how their rules read."""
+"""Netfilter as the kernel runs it: which chains a hook has, what they do to a packet, and how their rules read.
 
-from .encode import CannotEncode, encode_expressions
-from .explain import explain_nat_misses
+What only a fault needs (explaining, composing) is loaded when it is first asked for.
+"""
+
+from typing import TYPE_CHECKING
+
+from .compat import compat_of
 from .hooks import base_chains
 from .result import (
     BaseChain,
@@ -15,12 +19,32 @@ from .result import (
     RulesetNeed,
     RuleSpec,
 )
-from .rule_spec import amended, compat_of, compose
 from .text import chain_text, rule_text
 from .traverse import evaluate
+
+if TYPE_CHECKING:
+    from .encode import CannotEncode, encode_expressions
+    from .explain import explain_nat_misses
+    from .rule_spec import amended, compose
 
 __all__ = [
     "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
     "RuleSpec", "RulesetNeed", "amended", "base_chains", "chain_text", "compat_of", "compose", "encode_expressions",
     "evaluate", "explain_nat_misses", "rule_text",
 ]  # fmt: skip
+
+_LATER = {
+    "CannotEncode": "encode",
+    "encode_expressions": "encode",
+    "explain_nat_misses": "explain",
+    "amended": "rule_spec",
+    "compose": "rule_spec",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,7 +1,6 @@
 """New rules and corrected ones, in the form the backend's own tool writes, so that it can still print them."""
 
 from ipaddress import ip_network
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -9,7 +8,8 @@ import msgspec
 from netdoctor.model import expression as e
 from netdoctor.model.firewall import Backend, Rule, TableFamily
 
-from .encode import CannotEncode, encode_expressions, u32
+from .compat import compat_of
+from .encode import CannotEncode, encode_expressions
 from .legacy_entry import encode_entry, legacy_header, with_header
 from .result import RuleSpec
 from .xt_structs import comment_info, conntrack_info_bytes, masquerade_info, tcp_info, udp_info
@@ -135,16 +135,6 @@ def _userdata(comment: str) -> bytes:
     """NFTNL_UDATA_RULE_COMMENT: type, length, text with its NUL."""
     raw = comment.encode()[:127] + b"\0"
     return bytes([0, len(raw)]) + raw if comment else b""
-
-
-def compat_of(expressions: tuple[e.AnyExpression, ...]) -> bytes:
-    """NFTA_RULE_COMPAT: the rule's protocol, which xtables modules check and the kernel does not dump."""
-    if not any(isinstance(each, e.XtMatch | e.XtTarget) for each in expressions):
-        return b""
-    for load, test in pairwise(expressions):
-        if isinstance(load, e.Meta) and load.key == "l4proto" and isinstance(test, e.Cmp):
-            return u32(1, test.value[0]) + u32(2, 2 if test.operator == "neq" else 0)
-    return b""
 
 
 def _legacy(spec: RuleSpec, family: Literal["ip", "ip6"]) -> Rule:

@@ -2,14 +2,15 @@
 
 from netdoctor.model.firewall import Chain, Rule, Ruleset, Table
 
-from .iptables_text import iptables_text
-from .nft_text import nft_text
-
 
 def rule_text(table: Table, chain: Chain, rule: Rule, ruleset: Ruleset | None = None) -> str:
     """The rule as its own tool prints it. `ruleset` tells the names of ipsets."""
     if table.backend == "nft":
+        from .nft_text import nft_text
+
         return nft_text(table, rule)
+    from .iptables_text import iptables_text
+
     return iptables_text(table, chain, rule, ruleset)
 
 
