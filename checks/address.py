@@ -1,5 +1,7 @@
 """Does every stack on the way have the addresses that the others count on, and only its own?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.model.change import AddAddress, Change, DeleteAddress, SetSysctl
 from netdoctor.model.diagnosis import Cause
@@ -8,7 +10,8 @@ from netdoctor.model.network import Address
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.walk.addressing import contains, network_of
 
-ID, LAYER = "address", "address"
+ID: Final = "address"
+LAYER: Final = "address"
 KINDS = ("source-address", "address-owner")
 CAUSES = {
     "address-missing": "The interface has no address of the family asked about, so packets have no source. "

@@ -1,5 +1,7 @@
 """Does connection tracking know the flow when its answer comes back?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import lasting_sysctl
 from netdoctor.model.change import Change, DeleteRule, SetSysctl
@@ -7,7 +9,8 @@ from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
-ID, LAYER = "conntrack", "conntrack"
+ID: Final = "conntrack"
+LAYER: Final = "conntrack"
 KINDS = ("conntrack",)
 DEFAULTS = {"udp": "30", "icmp": "30", "tcp": "120"}
 CAUSES = {
@@ -46,7 +49,11 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
 
 
 def _rule(facts: dict[str, str]) -> str:
-    return f"{facts['backend']} {facts['table']} {facts['chain']} rule {facts['line']}: {facts['rule']}" if facts.get("rule") else ""
+    return (
+        f"{facts['backend']} {facts['table']} {facts['chain']} rule {facts['line']}: {facts['rule']}"
+        if facts.get("rule")
+        else ""
+    )
 
 
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
@@ -54,7 +61,10 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.cause == "conntrack-timeout-zero":
         return (SetSysctl(namespace=step.namespace, key=facts["sysctl"], value=DEFAULTS[facts["protocol"]]),)
     if step.cause in ("notrack", "conntrack-zone-mismatch") and facts.get("rule"):
-        at = ground.chain_ref({key: value for key, value in facts.items() if key != "family"} | {"family": facts.get("rule_family", facts["family"])})
+        at = ground.chain_ref(
+            {key: value for key, value in facts.items() if key != "family"}
+            | {"family": facts.get("rule_family", facts["family"])}
+        )
         rule = ground.find_rule(snapshot, step.namespace, at, int(facts["line"]))
         return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
     return ()

@@ -1,11 +1,14 @@
 """Does the container's resolver find names: resolv.conf, the servers in it, and the way to them?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
-ID, LAYER = "dns", "dns"
+ID: Final = "dns"
+LAYER: Final = "dns"
 KINDS = ("resolver",)
 CAUSES = {
     "resolver-loopback": "resolv.conf names a loopback address (127.0.0.53, a host's stub) and nothing listens there in this "
@@ -25,7 +28,9 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         slug=step.cause,
         layer=LAYER,
         namespace=step.namespace,
-        object=f"{facts.get('path', 'resolv.conf')}: nameserver {facts['server']}" if facts.get("server") else facts.get("path", "resolv.conf"),
+        object=f"{facts.get('path', 'resolv.conf')}: nameserver {facts['server']}"
+        if facts.get("server")
+        else facts.get("path", "resolv.conf"),
         summary=step.summary,
         expected="a name server that answers from this namespace",
         observed=facts.get("observed", ""),

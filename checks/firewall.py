@@ -1,10 +1,12 @@
 """Does a rule, a traffic filter or an IPsec policy stop the packet, there or back?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import owner_of, reverts
 from netdoctor.model.change import (
-    Change,
     ChainRef,
+    Change,
     DeleteQdisc,
     DeleteRule,
     DeleteXfrmPolicy,
@@ -18,7 +20,8 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk.ipsec import policy_text
 from netdoctor.walk.netfilter import RuleSpec, compose
 
-ID, LAYER = "firewall", "firewall"
+ID: Final = "firewall"
+LAYER: Final = "firewall"
 KINDS = ("hook", "traffic-control", "xfrm")
 GENERAL_WORDS = {"-A", "-j", "DROP", "REJECT", "--reject-with", "counter", "drop", "reject", "packets", "bytes"}
 CAUSES = {
@@ -43,7 +46,9 @@ CAUSES = {
 def cause(step: Step, snapshot: Snapshot) -> Cause:
     """The rule, filter or policy that stops the packet, told with its repair."""
     facts = step.facts
-    owner = owner_of(facts.get("chain", ""), facts.get("table", ""), facts.get("in_device", ""), facts.get("out_device", ""))
+    owner = owner_of(
+        facts.get("chain", ""), facts.get("table", ""), facts.get("in_device", ""), facts.get("out_device", "")
+    )
     return Cause(
         slug=step.cause,
         layer=LAYER,
@@ -68,7 +73,11 @@ def _object(step: Step) -> str:
     if step.kind == "traffic-control":
         return f"tc {facts.get('kind', 'filter')} {facts.get('side', '')} filter on {facts['link']}".replace("  ", " ")
     place = f"{facts['backend']} {facts['family']} {facts['table']} {facts['chain']}"
-    return f"{place} rule {facts['line']}: {facts['rule']}" if facts.get("line", "0") != "0" else f"{place} {facts['rule']}"
+    return (
+        f"{place} rule {facts['line']}: {facts['rule']}"
+        if facts.get("line", "0") != "0"
+        else f"{place} {facts['rule']}"
+    )
 
 
 def _detail(step: Step) -> str:
@@ -105,10 +114,18 @@ def _is_catch_all(step: Step, snapshot: Snapshot) -> bool:
     """The last rule of a chain that has accepts before it and tests nothing itself: a policy in the form of a rule."""
     facts = step.facts
     chain = ground.find_chain(snapshot, step.namespace, ground.chain_ref(facts))
-    if chain is None or isinstance(chain.rules, Unknown) or len(chain.rules) < 2 or chain.rules[-1].line != int(facts["line"]):
+    if (
+        chain is None
+        or isinstance(chain.rules, Unknown)
+        or len(chain.rules) < 2
+        or chain.rules[-1].line != int(facts["line"])
+    ):
         return False
     words = [word for word in facts["rule"].split() if word not in GENERAL_WORDS and word != facts["chain"]]
-    return all(word.startswith(("icmp", "type", "with", "admin", "host", "port", "tcp", "#", "handle")) or word.isdigit() for word in words)
+    return all(
+        word.startswith(("icmp", "type", "with", "admin", "host", "port", "tcp", "#", "handle")) or word.isdigit()
+        for word in words
+    )
 
 
 def _accept(step: Step, snapshot: Snapshot, *, at_line: int) -> tuple[Change, ...]:
@@ -150,7 +167,12 @@ def _drop_qdisc(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     kept = () if isinstance(filters, Unknown) else filters
     wanted = ("clsact", "ingress") if step.cause != "queue-drops" else (step.facts["kind"],)
     qdisc = next(
-        (one for one in namespace.qdiscs if one.index == link.index and one.kind in wanted and (step.cause != "queue-drops" or one.parent == "root")), None
+        (
+            one
+            for one in namespace.qdiscs
+            if one.index == link.index and one.kind in wanted and (step.cause != "queue-drops" or one.parent == "root")
+        ),
+        None,
     )
     if qdisc is None:
         return ()
@@ -161,7 +183,11 @@ def _drop_qdisc(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
 def _advice(step: Step) -> tuple[str, ...]:
     link = step.facts.get("link", "IFACE")
     if step.cause == "xdp-program":
-        return (f"see which program it is (`bpftool net show dev {link}`); take it off with `ip link set dev {link} xdp off`",)
+        return (
+            f"see which program it is (`bpftool net show dev {link}`); take it off with `ip link set dev {link} xdp off`",
+        )
     if step.facts.get("kind") == "tcx":
-        return (f"see which program it is (`bpftool net show dev {link}`) and detach its link (`bpftool link detach id N`)",)
+        return (
+            f"see which program it is (`bpftool net show dev {link}`) and detach its link (`bpftool link detach id N`)",
+        )
     return ()

@@ -1,5 +1,7 @@
 """Does every stack between the ends pass packets on: forwarding switched on, sources believed, TTL left?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import lasting_sysctl
 from netdoctor.model.change import Change, SetSysctl
@@ -7,7 +9,8 @@ from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
-ID, LAYER = "forwarding", "forwarding"
+ID: Final = "forwarding"
+LAYER: Final = "forwarding"
 KINDS = ("forwarding", "source-validation", "ttl")
 LOOSE = "2"
 CAUSES = {
@@ -33,13 +36,17 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         slug=step.cause,
         layer=LAYER,
         namespace=step.namespace,
-        object=f"sysctl {step.facts.get('sysctl', sysctl).replace('/', '.')}" if sysctl or "sysctl" in step.facts else "TTL",
+        object=f"sysctl {step.facts.get('sysctl', sysctl).replace('/', '.')}"
+        if sysctl or "sysctl" in step.facts
+        else "TTL",
         summary=step.summary + (" (rp_filter)" if step.cause == "rp-filter-drops" else ""),
         expected=f"{sysctl.replace('/', '.')} = {wanted}" if sysctl else "",
         observed=step.because[0].text if step.because else "",
         evidence=ground.evidence(step),
         changes=changes,
-        advice=("find what lowers the TTL: `sysctl net.ipv4.ip_default_ttl`, TTL rules in mangle",) if not sysctl else (),
+        advice=("find what lowers the TTL: `sysctl net.ipv4.ip_default_ttl`, TTL rules in mangle",)
+        if not sysctl
+        else (),
         reverts="hardening files (CIS), systemd-networkd and `sysctl --system` may set it back" if sysctl else "",
         lasting=lasting_sysctl(sysctl, wanted) if sysctl else "",
     )

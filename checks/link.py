@@ -3,6 +3,8 @@
 Container, cable (veth), bridge and tunnel: the first things that a frame needs.
 """
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import owner_of
 from netdoctor.model.change import Change, SetBridgePort, SetLink
@@ -10,7 +12,8 @@ from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
-ID, LAYER = "link", "link"
+ID: Final = "link"
+LAYER: Final = "link"
 KINDS = ("device", "carrier", "bridge", "encapsulation")
 CAUSES = {
     "link-down": "An interface on the way is administratively down: frames to it and from it are dropped, and its routes are "

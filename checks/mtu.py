@@ -1,13 +1,16 @@
 """Do full-size packets fit, or are their senders told?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
-from netdoctor.model.change import Change, ChainRef, DeleteRule, InsertRule, SetLink
+from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, SetLink
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.walk.netfilter import RuleSpec, compose
 
-ID, LAYER = "mtu", "mtu"
+ID: Final = "mtu"
+LAYER: Final = "mtu"
 KINDS = ("mtu",)
 CAUSES = {
     "pmtu-black-hole": "A link on the way is smaller than the sender's packets, and the ICMP message that says so (frag-needed) is "
@@ -29,7 +32,11 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         layer=LAYER,
         namespace=step.namespace,
         object=f"MTU {facts.get('mtu', '')} of {facts.get('link', step.device)}"
-        + (f"; {facts['lost_chain']} rule {facts.get('lost_line')}: {facts.get('lost_rule', '')} drops ICMP frag-needed" if facts.get("lost_chain") else ""),
+        + (
+            f"; {facts['lost_chain']} rule {facts.get('lost_line')}: {facts.get('lost_rule', '')} drops ICMP frag-needed"
+            if facts.get("lost_chain")
+            else ""
+        ),
         summary=step.summary,
         expected=f"packets of {facts.get('length', '1500')} bytes pass, or their sender is told",
         observed=step.because[0].text if step.because else "",
@@ -45,7 +52,11 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     facts = step.facts
     if step.cause == "mtu-mismatch":
-        return (SetLink(namespace=step.namespace, link=facts["link"], mtu_bytes=int(facts["length"])),) if int(facts["length"]) <= 9000 else ()
+        return (
+            (SetLink(namespace=step.namespace, link=facts["link"], mtu_bytes=int(facts["length"])),)
+            if int(facts["length"]) <= 9000
+            else ()
+        )
     if not facts.get("lost_chain"):
         return ()
     at = ChainRef(
@@ -54,6 +65,6 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     line = int(facts["lost_line"])
     if not line:
         spec = RuleSpec(verdict="accept", protocol="icmp", ct_states=("related",))
-        return (InsertRule(namespace=step.namespace, at=at, rule=compose(spec, at.backend, at.family), line=1),)  # type: ignore[arg-type]
+        return (InsertRule(namespace=step.namespace, at=at, rule=compose(spec, at.backend, at.family), line=1),)
     rule = ground.find_rule(snapshot, step.namespace, at, line)
     return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()

@@ -1,8 +1,10 @@
 """Is the source translated on the true egress, and does every destination translation lead to somebody?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import owner_of, reverts
-from netdoctor.model.change import AddChain, Change, ChainRef, DeleteRule, InsertRule, ReplaceRule
+from netdoctor.model.change import AddChain, ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.firewall import Backend, Chain, Table
 from netdoctor.model.journey import Step
@@ -10,7 +12,8 @@ from netdoctor.model.snapshot import Snapshot
 from netdoctor.walk.addressing import contains
 from netdoctor.walk.netfilter import RuleSpec, amended, compose
 
-ID, LAYER = "nat", "nat"
+ID: Final = "nat"
+LAYER: Final = "nat"
 KINDS = ("nat",)
 SOURCE_NAT_PRIORITY = 100
 CAUSES = {
@@ -40,7 +43,9 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         namespace=step.namespace,
         object=_object(step),
         summary=step.summary,
-        expected=f"source NAT (masquerade) of {facts.get('source', '')} on {facts.get('device', '')}" if step.cause.startswith("masq") else "",
+        expected=f"source NAT (masquerade) of {facts.get('source', '')} on {facts.get('device', '')}"
+        if step.cause.startswith("masq")
+        else "",
         observed=facts.get("rule") or "no rule takes the packet",
         evidence=ground.evidence(step),
         changes=_changes(step, snapshot),
@@ -104,8 +109,10 @@ def _add_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     """A masquerade rule for the source's subnet on the egress, in the NAT chain this host already uses."""
     family = "ip6" if step.facts.get("family") == "6" else "ip"
     at, missing = _nat_chain(snapshot, step.namespace, family)
-    spec = RuleSpec(verdict="masquerade", source=ground.subnet_of(snapshot, step.facts["source"]), out_device=step.facts["device"])
-    rule = compose(spec, at.backend, at.family)  # type: ignore[arg-type]
+    spec = RuleSpec(
+        verdict="masquerade", source=ground.subnet_of(snapshot, step.facts["source"]), out_device=step.facts["device"]
+    )
+    rule = compose(spec, at.backend, at.family)
     insert = InsertRule(namespace=step.namespace, at=at, rule=rule, line=0)
     if not missing:
         return (insert,)
@@ -125,7 +132,9 @@ def _nat_chain(snapshot: Snapshot, key: str, family: str) -> tuple[ChainRef, boo
     if found:
         ranks: dict[Backend, int] = {"iptables-nft": 0, "iptables-legacy": 1, "nft": 2}
         legacy_only = not any(table.backend != "iptables-legacy" for table in ground.tables(snapshot, key))
-        table, chain = min(found, key=lambda pair: (ranks[pair[0].backend], pair[0].name) if not legacy_only else (0, ""))
+        table, chain = min(
+            found, key=lambda pair: (ranks[pair[0].backend], pair[0].name) if not legacy_only else (0, "")
+        )
         return ChainRef(backend=table.backend, family=table.family, table=table.name, chain=chain.name), False
     backends = {table.backend for table in ground.tables(snapshot, key) if table.family == family}
     backend: Backend = "iptables-legacy" if backends == {"iptables-legacy"} else "iptables-nft"
@@ -139,8 +148,11 @@ def _snat_to_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return ()
     original = _before_nat(step)
     spec = RuleSpec(verdict="masquerade", source=ground.subnet_of(snapshot, original), out_device=step.facts["device"])
-    after = compose(spec, at.backend, at.family)  # type: ignore[arg-type]
-    return (DeleteRule(namespace=step.namespace, at=at, rule=rule), InsertRule(namespace=step.namespace, at=at, rule=after, line=rule.line))
+    after = compose(spec, at.backend, at.family)
+    return (
+        DeleteRule(namespace=step.namespace, at=at, rule=rule),
+        InsertRule(namespace=step.namespace, at=at, rule=after, line=rule.line),
+    )
 
 
 def _before_nat(step: Step) -> str:
@@ -158,7 +170,9 @@ def _drop_dead_target(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
 
 def _advice(step: Step) -> tuple[str, ...]:
     if step.cause == "dnat-target-dead":
-        return ("point the rule at the address the service has now (restart what published the port), or start what should answer there",)
+        return (
+            "point the rule at the address the service has now (restart what published the port), or start what should answer there",
+        )
     if step.cause == "service-rule-missing":
         return ("let kube-proxy sync: restart it, and see its log for the service",)
     return ()

@@ -1,5 +1,7 @@
 """Does ARP or neighbour discovery find the right MAC?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import lasting_sysctl
 from netdoctor.model.change import Change, DeleteNeighbour, SetLink, SetSysctl
@@ -8,7 +10,8 @@ from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.model.unknown import Unknown
 
-ID, LAYER = "neighbour", "neighbour"
+ID: Final = "neighbour"
+LAYER: Final = "neighbour"
 KINDS = ("neighbour",)
 CAUSES = {
     "neighbour-wrong-mac": "A permanent neighbour entry names a MAC that the address's owner does not have, so every frame goes to "

@@ -1,14 +1,17 @@
 """Does every stack on the way have a usable route onwards, and back?"""
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
-from netdoctor.model.network import NextHop, PolicyRule, Route
+from netdoctor.model.network import Family, NextHop, PolicyRule, Route
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.walk.addressing import contains, network_of
 
-ID, LAYER = "route", "route"
+ID: Final = "route"
+LAYER: Final = "route"
 KINDS = ("route",)
 MAIN = 254
 CAUSES = {
@@ -100,7 +103,7 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.cause == "return-route-missing":
         return _way_back(step, snapshot)
     if step.cause == "main-table-unused":
-        family = 6 if step.facts.get("family") == "6" else 4
+        family: Family = 6 if step.facts.get("family") == "6" else 4
         return (AddPolicyRule(namespace=step.namespace, rule=PolicyRule(family=family, priority=32766, table=MAIN)),)
     return ()
 
@@ -109,7 +112,7 @@ def _default(snapshot: Snapshot, step: Step, gateway: str, device: str) -> Route
     link = ground.link(snapshot, step.namespace, device)
     if link is None:
         return None
-    family = 6 if ":" in gateway else 4
+    family: Family = 6 if ":" in gateway else 4
     return Route(
         family=family, table=MAIN, destination="::/0" if family == 6 else "0.0.0.0/0", protocol="boot",
         priority=1024 if family == 6 else 0, next_hops=(NextHop(index=link.index, gateway=gateway),),
@@ -197,7 +200,7 @@ def _way_back(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if link is None:
         return ()
     asker, subnet = facts["asker"], ground.subnet_of(snapshot, facts["asker"])
-    family = 6 if ":" in asker else 4
+    family: Family = 6 if ":" in asker else 4
     own = ground.addresses_on(snapshot, key, link.name, family)
     covering = next((one for one in own if contains(network_of(one.local, one.prefix_length), asker)), None)
     if covering is not None:

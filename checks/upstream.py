@@ -3,12 +3,15 @@
 Faults there are named as far as they can be seen or probed; their repair is advice, this host is left as it is.
 """
 
+from typing import Final
+
 from netdoctor.checks import ground
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
-ID, LAYER = "upstream", "upstream"
+ID: Final = "upstream"
+LAYER: Final = "upstream"
 KINDS = ("upstream",)
 CAUSES = {
     "upstream-drops": "A firewall beyond this host drops the flow.",
@@ -36,10 +39,18 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         slug=step.cause,
         layer=LAYER,
         namespace=step.namespace if inside else "upstream",
-        object=facts.get("object") or " ".join(part for part in ("upstream", f"towards {destination}" if destination else "", facts.get("rule", "")) if part),
+        object=facts.get("object")
+        or " ".join(
+            part
+            for part in ("upstream", f"towards {destination}" if destination else "", facts.get("rule", ""))
+            if part
+        ),
         summary=step.summary,
         expected=f"{destination or 'the destination'} answers",
         observed=step.because[0].text if step.because else step.summary,
         evidence=ground.evidence(step),
-        advice=(facts.get("advice") or "report it to whoever runs that network: packets leave this host rightly, as the path shows",),
+        advice=(
+            facts.get("advice")
+            or "report it to whoever runs that network: packets leave this host rightly, as the path shows",
+        ),
     )

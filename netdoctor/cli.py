@@ -133,10 +133,7 @@ def check(ns: str | None, everything: bool, source: str | None, fail_on: str, **
         raise NetdoctorError("check wants one of: a namespace, --all, --from SNAPSHOT")
     if everything:
         return _check_all(outputs, fail_on, options)
-    if source:
-        examined = _offline(source, options)
-    else:
-        examined = _examine(_question(ns or "", options), options)
+    examined = _offline(source, options) if source else _examine(_question(ns or "", options), options)
     report = _report(examined)
     show(report, outputs, options)
     return exit_code(report.verdict, fail_on)
@@ -276,8 +273,8 @@ def _colour_by_environment(*, tty: bool) -> bool:
 
 
 def _check_all(outputs: list[tuple[str, str]], fail_on: str, options: dict[str, Any]) -> int:
-    from netdoctor.saved import write_text
     from netdoctor.inventory import inventory
+    from netdoctor.saved import write_text
 
     names = [one.name for one in inventory() if one.attached_by]
     reports = [_report(_examine(_question(name, options), options)) for name in names]

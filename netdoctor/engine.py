@@ -78,8 +78,7 @@ def _other_probe_only(step: Step) -> bool:
 
 
 def _where_it_leaves(trip: RoundTrip) -> str:
-    last = trip.steps[-1].summary if trip.steps else "nothing is known of the way"
-    return last
+    return trip.steps[-1].summary if trip.steps else "nothing is known of the way"
 
 
 def _answered(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclusion:
@@ -288,7 +287,7 @@ def results(
         if leg.name in (TARGET, LARGE) or leg.name.startswith("dns ")
         for step in leg.trip.steps
     ]
-    failing = {cause.layer: cause for cause in causes}
+    failing: dict[str, Cause] = {cause.layer: cause for cause in causes}
     found = []
     for check in checks.ORDER:
         mine = [step for step in steps if step.kind in check.KINDS]

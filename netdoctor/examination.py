@@ -160,15 +160,14 @@ class Examination:
             if question.is_address(server.partition("%")[0]):
                 leg = f"dns {server}"
                 legs.append(leg)
-                self._add(
-                    leg,
-                    snapshot.target,
-                    lambda server=server, leg=leg: self._datagram(leg, snapshot.target, server, 53, name),
-                )
+                self._ask_server(leg, snapshot.target, server, name)
         self.board.run(PATIENCE_S + 0.4, tuple(legs), lambda: any(self._found(leg) for leg in legs))
         self.board.run(0.05, tuple(legs))
         found = [address for leg in legs for address in self._found(leg)]
         return next((one for one in found if ":" not in one), found[0] if found else "")
+
+    def _ask_server(self, leg: str, namespace: NamespaceId, server: str, name: str) -> None:
+        self._add(leg, namespace, lambda: self._datagram(leg, namespace, server, 53, name))
 
     def _found(self, leg: str) -> list[str]:
         probe = self.board.probes.get(leg)
@@ -472,9 +471,9 @@ def _address_on(snapshot: Snapshot, key: NamespaceId, device: str, family: int) 
 
 def _bare(end: str) -> str:
     if end.startswith("["):
-        return end[1:].split("]")[0]
-    return end.split(":")[0] if end.count(":") == 1 else end
+        return end[1:].split("]", maxsplit=1)[0]
+    return end.split(":", maxsplit=1)[0] if end.count(":") == 1 else end
 
 
 def _link_local(address: str) -> bool:
-    return address.startswith("fe80") or address.startswith("169.254.")
+    return address.startswith(("fe80", "169.254."))

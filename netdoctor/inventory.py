@@ -7,7 +7,7 @@ from netdoctor.observe.observer import Observer
 from netdoctor.target import resolve
 
 
-class Entry(Fact):
+class Entry(Fact, frozen=True):
     """One namespace. attached_by: the host's interfaces that lead into it."""
 
     name: str

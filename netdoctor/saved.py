@@ -15,7 +15,7 @@ from netdoctor.model.snapshot import Snapshot
 FORMAT = "netdoctor-snapshot-1"
 
 
-class Saved(Fact):
+class Saved(Fact, frozen=True):
     """What `netdoctor snapshot` writes and `check --from` reads."""
 
     format: str

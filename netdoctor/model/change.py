@@ -13,14 +13,14 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=Tr
     namespace: NamespaceId
 
 
-class SetSysctl(Edit):
+class SetSysctl(Edit, frozen=True):
     """key: path under /proc/sys, "net/ipv4/ip_forward"."""
 
     key: str
     value: str
 
 
-class SetLink(Edit):
+class SetLink(Edit, frozen=True):
     """Changes only what is not None. master 0 takes the link out of its bridge."""
 
     link: str
@@ -31,7 +31,7 @@ class SetLink(Edit):
     master: str | None = None
 
 
-class SetBridgePort(Edit):
+class SetBridgePort(Edit, frozen=True):
     """option: state, isolated, locked, learning, flood, mcast_flood, bcast_flood, hairpin (as `bridge link` names them)."""
 
     link: str
@@ -39,7 +39,7 @@ class SetBridgePort(Edit):
     value: int
 
 
-class SetBridge(Edit):
+class SetBridge(Edit, frozen=True):
     """option as `ip link set type bridge` names it: stp_state, vlan_filtering ..."""
 
     link: str
@@ -47,67 +47,67 @@ class SetBridge(Edit):
     value: int
 
 
-class AddAddress(Edit):
+class AddAddress(Edit, frozen=True):
     link: str
     address: Address
 
 
-class DeleteAddress(Edit):
+class DeleteAddress(Edit, frozen=True):
     link: str
     address: Address
 
 
-class AddRoute(Edit):
+class AddRoute(Edit, frozen=True):
     """The route's next hops carry interface indexes of this namespace."""
 
     route: Route
 
 
-class DeleteRoute(Edit):
+class DeleteRoute(Edit, frozen=True):
     route: Route
 
 
-class AddPolicyRule(Edit):
+class AddPolicyRule(Edit, frozen=True):
     rule: PolicyRule
 
 
-class DeletePolicyRule(Edit):
+class DeletePolicyRule(Edit, frozen=True):
     rule: PolicyRule
 
 
-class SetNeighbour(Edit):
+class SetNeighbour(Edit, frozen=True):
     link: str
     neighbour: Neighbour
 
 
-class DeleteNeighbour(Edit):
+class DeleteNeighbour(Edit, frozen=True):
     link: str
     neighbour: Neighbour
 
 
-class FlushRouteCache(Edit):
+class FlushRouteCache(Edit, frozen=True):
     """Forgets learned redirects and path MTUs. Nothing to put back: they are learned again."""
 
     family: int = 4
 
 
-class AddFdbEntry(Edit):
+class AddFdbEntry(Edit, frozen=True):
     link: str
     entry: FdbEntry
 
 
-class DeleteFdbEntry(Edit):
+class DeleteFdbEntry(Edit, frozen=True):
     link: str
     entry: FdbEntry
 
 
-class AddQdisc(Edit):
+class AddQdisc(Edit, frozen=True):
     link: str
     qdisc: Qdisc
     filters: tuple[TrafficFilter, ...] = ()
 
 
-class DeleteQdisc(Edit):
+class DeleteQdisc(Edit, frozen=True):
     """Deletes the qdisc with the filters it carries. Without a faithful inverse (BPF bytecode) the plan is disruptive."""
 
     link: str
@@ -115,11 +115,11 @@ class DeleteQdisc(Edit):
     filters: tuple[TrafficFilter, ...] = ()
 
 
-class AddXfrmPolicy(Edit):
+class AddXfrmPolicy(Edit, frozen=True):
     policy: XfrmPolicy
 
 
-class DeleteXfrmPolicy(Edit):
+class DeleteXfrmPolicy(Edit, frozen=True):
     policy: XfrmPolicy
 
 
@@ -132,7 +132,7 @@ class ChainRef(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
 
 
-class InsertRule(Edit):
+class InsertRule(Edit, frozen=True):
     """Puts `rule` at 1-based `line`; 0 appends."""
 
     at: ChainRef
@@ -140,23 +140,23 @@ class InsertRule(Edit):
     line: int = 0
 
 
-class DeleteRule(Edit):
+class DeleteRule(Edit, frozen=True):
     at: ChainRef
     rule: Rule
 
 
-class ReplaceRule(Edit):
+class ReplaceRule(Edit, frozen=True):
     at: ChainRef
     before: Rule
     after: Rule
 
 
-class SetChainPolicy(Edit):
+class SetChainPolicy(Edit, frozen=True):
     at: ChainRef
     policy: str
 
 
-class AddChain(Edit):
+class AddChain(Edit, frozen=True):
     """Makes a base chain (and its table where it does not exist). kind: filter, nat or route."""
 
     at: ChainRef
@@ -166,7 +166,7 @@ class AddChain(Edit):
     policy: str = "accept"
 
 
-class DeleteChain(Edit):
+class DeleteChain(Edit, frozen=True):
     """Takes away an empty chain; its table too when `with_table`."""
 
     at: ChainRef

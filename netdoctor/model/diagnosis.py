@@ -29,7 +29,7 @@ Basis = Literal["confirmed", "predicted", "observed", "contradicted"]
 Status = Literal["pass", "warn", "fail", "skip", "unknown", "error"]
 
 
-class Cause(Fact):
+class Cause(Fact, frozen=True):
     """What a Fail (or a Warn) names.
 
     namespace: id of where the culprit is, or "upstream". changes: what would mend it, in order; empty: nothing safe is known,
@@ -51,7 +51,7 @@ class Cause(Fact):
     lasting: str = ""
 
 
-class CheckResult(Fact):
+class CheckResult(Fact, frozen=True):
     """What one check says. reason: why it is skipped, unknown or crashed."""
 
     id: str
@@ -61,14 +61,14 @@ class CheckResult(Fact):
     summary: str = ""
 
 
-class Leg(Fact):
+class Leg(Fact, frozen=True):
     """One flow of the question with what the model says of it. name: target, host, dns 8.8.8.8 ..."""
 
     name: str
     trip: RoundTrip
 
 
-class Question(Fact):
+class Question(Fact, frozen=True):
     """What was asked, as asked."""
 
     target: str
@@ -76,7 +76,7 @@ class Question(Fact):
     port: str = ""
 
 
-class Case(Fact):
+class Case(Fact, frozen=True):
     """Everything a diagnosis is made from, except the snapshot: the question, its legs in order, what the probes saw."""
 
     question: Question
@@ -84,7 +84,7 @@ class Case(Fact):
     evidence: Evidence | None = None
 
 
-class Diagnosis(Fact):
+class Diagnosis(Fact, frozen=True):
     """The verdict with its grounds. `causes`: every independent root cause, first on the packet's way first."""
 
     question: Question

@@ -8,7 +8,7 @@ from .snapshot import NamespaceId
 Answer = Literal["reply", "refused", "silent", "error", "local-error", "not-sent"]
 
 
-class Ping(Fact):
+class Ping(Fact, frozen=True):
     """One hop asked. answer: reply, refused (RST, port unreachable), silent, error (an ICMP error came: `error`,
     from `offender`), local-error (the send itself failed: `error`), not-sent."""
 
@@ -27,7 +27,7 @@ class Ping(Fact):
     detail: str = ""
 
 
-class Evidence(Fact):
+class Evidence(Fact, frozen=True):
     """Everything that was tried on the wire for one question, by leg."""
 
     pings: tuple[Ping, ...] = ()

@@ -88,7 +88,7 @@ class Set(Fact, frozen=True):
 
 
 class IpSet(Fact, frozen=True):
-    """One ipset. type: "hash:ip" ...; members as `ipset save` prints them, "10.0.0.0/8,tcp:80"; "!" before a nomatch."""
+    """One ipset. type: "hash:ip" ...; members as `ipset save` prints them, "10.0.0.0/8,tcp:80"; "!" before nomatch."""
 
     index: int
     name: str = ""

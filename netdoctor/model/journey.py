@@ -25,7 +25,7 @@ StepKind = Literal[
 ]  # fmt: skip
 
 
-class Flow(Fact):
+class Flow(Fact, frozen=True):
     """What is asked of the network: a packet from a namespace to a destination."""
 
     namespace: NamespaceId
@@ -39,7 +39,7 @@ class Flow(Fact):
     user_id: int = 0
 
 
-class Because(Fact):
+class Because(Fact, frozen=True):
     """The very object that decided a step, as its own tool prints it."""
 
     kind: Literal[
@@ -50,7 +50,7 @@ class Because(Fact):
     text: str
 
 
-class Step(Fact):
+class Step(Fact, frozen=True):
     """One decision on the way.
 
     `cause` is the slug of what is wrong when the outcome is block (or what may be wrong when it is unknown);
@@ -69,7 +69,7 @@ class Step(Fact):
     facts: dict[str, str] = {}
 
 
-class Journey(Fact):
+class Journey(Fact, frozen=True):
     """The way in one direction. `end`: delivered, blocked, or left (it goes where we cannot see)."""
 
     direction: Direction
@@ -77,7 +77,7 @@ class Journey(Fact):
     steps: tuple[Step, ...] = ()
 
 
-class RoundTrip(Fact):
+class RoundTrip(Fact, frozen=True):
     """A flow's forward way and, if that arrives, the reply's. With `needs`, it is not finished."""
 
     flow: Flow

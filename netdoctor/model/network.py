@@ -11,7 +11,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything observed: immutable, and short when saved."""
 
 
-class BridgeOptions(Fact):
+class BridgeOptions(Fact, frozen=True):
     """IFLA_INFO_DATA of a bridge (linux/if_link.h)."""
 
     stp: bool = False
@@ -24,7 +24,7 @@ class BridgeOptions(Fact):
     mcast_snooping: bool = True
 
 
-class BridgePort(Fact):
+class BridgePort(Fact, frozen=True):
     """IFLA_INFO_SLAVE_DATA of a bridge port. state: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking."""
 
     state: int = 3
@@ -41,7 +41,7 @@ class BridgePort(Fact):
     pvid: int = 0
 
 
-class VxlanOptions(Fact):
+class VxlanOptions(Fact, frozen=True):
     """IFLA_INFO_DATA of a vxlan device."""
 
     vni: int
@@ -52,7 +52,7 @@ class VxlanOptions(Fact):
     external: bool = False
 
 
-class Link(Fact):
+class Link(Fact, frozen=True):
     """One interface. `lower` is IFLA_LINK: a veth's peer, or the device under a macvlan, vlan or vxlan.
 
     `lower_namespace` is IFLA_LINK_NETNSID (an id valid only in this namespace), None when `lower` is in this one.
@@ -89,7 +89,7 @@ class Link(Fact):
     slave_kind: str = ""
 
 
-class Address(Fact):
+class Address(Fact, frozen=True):
     """One address of an interface: `local` with its prefix length; `peer` differs from it only on point to point."""
 
     index: int
@@ -105,7 +105,7 @@ class Address(Fact):
     preferred_s: int | None = None
 
 
-class NextHop(Fact):
+class NextHop(Fact, frozen=True):
     """One way out of a route. flags: dead, linkdown, onlink, pervasive."""
 
     index: int = 0
@@ -114,7 +114,7 @@ class NextHop(Fact):
     flags: tuple[str, ...] = ()
 
 
-class Route(Fact):
+class Route(Fact, frozen=True):
     """One route of one table. `destination` is a prefix; an empty `next_hops` goes with types that need none."""
 
     family: Family
@@ -135,7 +135,7 @@ class Route(Fact):
     expires_s: int | None = None
 
 
-class PolicyRule(Fact):
+class PolicyRule(Fact, frozen=True):
     """One `ip rule`. fwmark None means it does not look at the mark."""
 
     family: Family
@@ -160,7 +160,7 @@ class PolicyRule(Fact):
     l3mdev: bool = False
 
 
-class Neighbour(Fact):
+class Neighbour(Fact, frozen=True):
     """One ARP or ND entry; `proxy` entries are answered for, not used."""
 
     family: Family
@@ -173,7 +173,7 @@ class Neighbour(Fact):
     externally_learned: bool = False
 
 
-class FdbEntry(Fact):
+class FdbEntry(Fact, frozen=True):
     """One forwarding entry of a bridge port (`master` set) or of a vxlan (`destination` set)."""
 
     index: int
@@ -188,7 +188,7 @@ class FdbEntry(Fact):
     via: int = 0
 
 
-class Qdisc(Fact):
+class Qdisc(Fact, frozen=True):
     """One queueing discipline with what its options and statistics say ("limit", "rate_bytes", "burst_bytes")."""
 
     index: int
@@ -201,7 +201,7 @@ class Qdisc(Fact):
     backlog_packets: int = 0
 
 
-class TrafficFilter(Fact):
+class TrafficFilter(Fact, frozen=True):
     """One tc filter (or TCX/XDP program, kind "tcx") at the ingress or egress of a device."""
 
     index: int
@@ -216,7 +216,7 @@ class TrafficFilter(Fact):
     program: str = ""
 
 
-class XfrmTemplate(Fact):
+class XfrmTemplate(Fact, frozen=True):
     """What a policy wants done: a transform between two ends."""
 
     source: str
@@ -227,7 +227,7 @@ class XfrmTemplate(Fact):
     optional: bool = False
 
 
-class XfrmPolicy(Fact):
+class XfrmPolicy(Fact, frozen=True):
     """One IPsec policy. direction: in, out, fwd. action: allow or block."""
 
     direction: str
@@ -246,7 +246,7 @@ class XfrmPolicy(Fact):
     templates: tuple[XfrmTemplate, ...] = ()
 
 
-class XfrmState(Fact):
+class XfrmState(Fact, frozen=True):
     """One IPsec security association."""
 
     family: Family
@@ -258,7 +258,7 @@ class XfrmState(Fact):
     request_id: int = 0
 
 
-class Socket(Fact):
+class Socket(Fact, frozen=True):
     """One bound socket. `address` is "0.0.0.0" or "::" for any; state: listen, established, ... as ss prints it."""
 
     protocol: Literal["tcp", "udp"]
@@ -272,7 +272,7 @@ class Socket(Fact):
     v6_only: bool = False
 
 
-class ResolvConf(Fact):
+class ResolvConf(Fact, frozen=True):
     """resolv.conf and hosts as the container's processes see them."""
 
     path: str
@@ -283,7 +283,7 @@ class ResolvConf(Fact):
     hosts: dict[str, tuple[str, ...]] = {}
 
 
-class ConntrackTuple(Fact):
+class ConntrackTuple(Fact, frozen=True):
     """One direction of a connection; for ICMP the ports are the id."""
 
     protocol: int
@@ -293,7 +293,7 @@ class ConntrackTuple(Fact):
     destination_port: int = 0
 
 
-class ConntrackEntry(Fact):
+class ConntrackEntry(Fact, frozen=True):
     """One conntrack entry: both tuples, status bits by name (seen-reply, assured, confirmed, snat, dnat ...)."""
 
     original: ConntrackTuple
@@ -304,7 +304,7 @@ class ConntrackEntry(Fact):
     zone: int = 0
 
 
-class ConntrackTable(Fact):
+class ConntrackTable(Fact, frozen=True):
     """How full the table is; `maximum` is global to the machine, `count` this namespace's."""
 
     count: int

@@ -28,7 +28,7 @@ NamespaceId = str
 Subject = Literal["namespace", "peer", "device", "filters", "chains", "set", "sockets", "conntrack", "neighbourhood"]
 
 
-class Need(Fact):
+class Need(Fact, frozen=True):
     """A fact the walk lacked. `key` depends on the subject:
 
     namespace      ()                        the namespace's base facts
@@ -47,7 +47,7 @@ class Need(Fact):
     key: tuple[str, ...] = ()
 
 
-class Namespace(Fact):
+class Namespace(Fact, frozen=True):
     """One network namespace as it was read.
 
     sysctls: path under /proc/sys -> text, "net/ipv4/conf/veth0/rp_filter" -> "1"; Unknown where it could not be read.
@@ -79,7 +79,7 @@ class Namespace(Fact):
     resolver: ResolvConf | Unknown = UNREAD
 
 
-class Provenance(Fact):
+class Provenance(Fact, frozen=True):
     """Who looked, when, on what, with which rights."""
 
     netdoctor: str = ""
@@ -90,7 +90,7 @@ class Provenance(Fact):
     user_id: int = 0
 
 
-class Snapshot(Fact):
+class Snapshot(Fact, frozen=True):
     """The state of every namespace on the way. `host` is the namespace netdoctor runs in, `target` the one asked about.
 
     complete: nothing more can be had (a saved snapshot). surveyed: every visible namespace was read.

@@ -41,6 +41,7 @@ def _address(message: memoryview) -> Address:
         scope=SCOPES.get(scope, str(scope)),
         flags=tuple(name for bit, name in FLAGS if flags & bit and not (bit == 1 and family == AF_INET6)),
         label=text(found[3]) if 3 in found else "",
+        broadcast=address(found[4]) if 4 in found else "",
         valid_s=None if valid == FOREVER else valid,
         preferred_s=None if preferred == FOREVER else preferred,
     )

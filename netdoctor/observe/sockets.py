@@ -20,7 +20,7 @@ def read_sockets(reader: Reader) -> tuple[Socket, ...]:
     found: list[Socket] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
-            request = REQUEST.pack(family, protocol, 1 << (INET_DIAG_SKV6ONLY - 1), 0, 0xFFFFFFFF) + bytes(48)
+            request = REQUEST.pack(family, protocol, 0, 0, 0xFFFFFFFF) + bytes(48)
             found += [_socket(message, protocol) for message in reader.dump(SOCK_DIAG_BY_FAMILY, request)]
     return tuple(found)
 

@@ -65,7 +65,9 @@ class Board:
                     due = probe.next_send()
                 if due is not None:
                     wait = min(wait, max(due - now, 0.0))
-            events = select.POLLOUT | select.POLLERR if getattr(probe, "writing", False) else select.POLLIN | select.POLLERR
+            events = (
+                select.POLLOUT | select.POLLERR if getattr(probe, "writing", False) else select.POLLIN | select.POLLERR
+            )
             if not probe.done:
                 poller.register(probe.fileno(), events)
                 by_number[probe.fileno()] = probe

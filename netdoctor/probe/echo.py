@@ -17,7 +17,14 @@ UNREACHABLE4 = {
     0: "network unreachable", 1: "host unreachable", 2: "protocol unreachable", 3: "port unreachable",
     4: "fragmentation needed", 9: "network prohibited", 10: "host prohibited", 13: "administratively prohibited",
 }  # fmt: skip
-UNREACHABLE6 = {0: "no route", 1: "administratively prohibited", 3: "address unreachable", 4: "port unreachable", 5: "source refused", 6: "rejected"}
+UNREACHABLE6 = {
+    0: "no route",
+    1: "administratively prohibited",
+    3: "address unreachable",
+    4: "port unreachable",
+    5: "source refused",
+    6: "rejected",
+}
 
 
 def open_socket(family: int) -> socket.socket:
@@ -33,7 +40,9 @@ def open_socket(family: int) -> socket.socket:
 class Echo:
     """One address asked up to three times; the first answer ends it."""
 
-    def __init__(self, leg: str, namespace: NamespaceId, address: str, made: socket.socket, size: int = PAYLOAD_BYTES) -> None:
+    def __init__(
+        self, leg: str, namespace: NamespaceId, address: str, made: socket.socket, size: int = PAYLOAD_BYTES
+    ) -> None:
         self.leg, self.namespace, self.address = leg, namespace, address
         self.socket = made
         self.family = 6 if ":" in address else 4
@@ -101,7 +110,11 @@ class Echo:
             if 1 <= sequence <= len(self.sent_at):
                 self.rtt_ms = round((time.monotonic() - self.sent_at[sequence - 1]) * 1000, 3)
         elif kind in (ERRORS4 if self.family == 4 else ERRORS6) and self._is_ours(message[8:]):
-            self.answer, self.offender, self.error = "error", sender.partition("%")[0], describe(self.family, kind, code)
+            self.answer, self.offender, self.error = (
+                "error",
+                sender.partition("%")[0],
+                describe(self.family, kind, code),
+            )
 
     def _is_ours(self, quoted: bytes) -> bool:
         offset = (quoted[0] & 15) * 4 if self.family == 4 and quoted else 40
@@ -128,7 +141,8 @@ def checksum(data: bytes) -> int:
         data += b"\0"
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
+    folded: int = ~(total + (total >> 16)) & 0xFFFF
+    return folded
 
 
 def describe(family: int, kind: int, code: int) -> str:

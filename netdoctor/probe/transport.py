@@ -37,7 +37,9 @@ class Connect:
     detail: "large data passes", "upload stalls", "download stalls", or "" where it was not tried.
     """
 
-    def __init__(self, leg: str, namespace: NamespaceId, address: str, port: int, made: socket.socket, *, http: bool) -> None:
+    def __init__(
+        self, leg: str, namespace: NamespaceId, address: str, port: int, made: socket.socket, *, http: bool
+    ) -> None:
         self.leg, self.namespace, self.address, self.port = leg, namespace, address, port
         self.socket, self.http = made, http
         self.answer: Answer = "not-sent"
@@ -100,7 +102,9 @@ class Connect:
         if not self.http:
             return
         padding = "".join(f"X-Padding-{number}: {'x' * PADDING_BYTES}\r\n" for number in range(PADDING_LINES))
-        request = f"GET / HTTP/1.1\r\nHost: {self.address}\r\nUser-Agent: netdoctor\r\nConnection: close\r\n{padding}\r\n"
+        request = (
+            f"GET / HTTP/1.1\r\nHost: {self.address}\r\nUser-Agent: netdoctor\r\nConnection: close\r\n{padding}\r\n"
+        )
         with contextlib.suppress(OSError):
             self.socket.send(request.encode())
             self.data_until = time.monotonic() + DATA_PATIENCE_S
@@ -169,7 +173,9 @@ def _out_of_order(one: socket.socket) -> int:
 class Datagram:
     """One UDP question; on port 53 it is a DNS query. Silence alone proves nothing."""
 
-    def __init__(self, leg: str, namespace: NamespaceId, address: str, port: int, made: socket.socket, name: str = "") -> None:
+    def __init__(
+        self, leg: str, namespace: NamespaceId, address: str, port: int, made: socket.socket, name: str = ""
+    ) -> None:
         self.leg, self.namespace, self.address, self.port = leg, namespace, address, port
         self.socket = made
         self.identifier = os.urandom(2)

@@ -48,8 +48,8 @@ def exit_of(view: View, trip: RoundTrip) -> Exit | None:
 def _bare(end: str) -> str:
     """The address of "10.0.0.2:54321" or "[fd00::1]:80"."""
     if end.startswith("["):
-        return end[1:].split("]")[0]
-    return end.split(":")[0] if end.count(":") == 1 else end
+        return end[1:].split("]", maxsplit=1)[0]
+    return end.split(":", maxsplit=1)[0] if end.count(":") == 1 else end
 
 
 def untranslated(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
@@ -113,7 +113,7 @@ def _nat_step(view: View, trip: RoundTrip, out: Exit, seen: bool, outcome: str) 
             outcome="block" if outcome == "block" else "unknown",
             cause="notrack",
             summary=f"a rule in {name} exempts the flow from connection tracking (notrack): it is never translated",
-            facts={**notrack.facts, **facts},
+            facts={**notrack.facts, **facts, "rule_family": notrack.facts.get("family", "")},
         )
     if out.rewritten:
         return Step(
@@ -263,10 +263,8 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         (
             step
             for step in trip.forward.steps
-            if step.kind == "nat"
-            and "destination NAT" in step.summary
-            or step.kind == "nat"
-            and step.summary.startswith(("redirect", "netmap"))
+            if (step.kind == "nat" and "destination NAT" in step.summary)
+            or (step.kind == "nat" and step.summary.startswith(("redirect", "netmap")))
         ),
         None,
     )
@@ -353,7 +351,7 @@ def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Namespa
     if (
         fatal.direction != "forward"
         or fatal.namespace not in beyond
-        or fatal.kind != "route"
+        or fatal.kind not in ("route", "forwarding", "address-owner")
         or not is_private(trip.flow.destination)
     ):
         return None
@@ -389,7 +387,6 @@ def _service_rules(view: View, host: NamespaceId, trip: RoundTrip) -> list[NatMi
     from netdoctor.model.unknown import Unknown
     from netdoctor.walk.netfilter import RuleRef, rule_text
 
-    found = []
     for table in view.tables(host):
         for chain in table.chains if table.name == "nat" else ():
             for rule in chain.rules if not isinstance(chain.rules, Unknown) else ():
@@ -405,7 +402,7 @@ def _service_rules(view: View, host: NamespaceId, trip: RoundTrip) -> list[NatMi
                         text=text,
                     )
                     return [NatMiss(rule=ref, kind="dnat")]
-    return found
+    return []
 
 
 def _near(prefix: str, address: str) -> bool:

@@ -18,7 +18,7 @@ def misrouted_reply(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[
     """A stack of the forward way sends the answer by another interface than the request came in by, and it is lost."""
     if fatal.direction != "reply" or trip.reply is None:
         return None
-    entries = {}
+    entries: dict[NamespaceId, str] = {}
     for step in trip.forward.steps:
         if step.kind == "device" and step.outcome == "pass" and step.namespace not in beyond:
             entries.setdefault(step.namespace, step.device)
@@ -75,7 +75,7 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
         return replace(
             step, kind="address-owner", outcome="block", cause="gateway-address-missing", device=came_by,
             summary=f"{came_by} in {name} has no address, so {name} has no route back to {asker}: it {gone_text}",
-            because=(Because(kind="link", namespace=key, text=link_text(link)) if link else step.because[0], *step.because), facts=facts,
+            because=(Because(kind="link", namespace=key, text=link_text(link)) if link else step.because[0], *step.because), facts={name: value for name, value in facts.items() if name != "gateway"},
         )  # fmt: skip
     cause = "return-route-captured" if captured else "return-route-missing"
     text = (
@@ -138,7 +138,7 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         return _dead_gateway(view, fatal, key, link, gateway, others, family)
     owner = _owner_elsewhere(view, next_hop)
     route = fatal.facts.get("route", "")
-    if route.startswith("default") or owner is None and _outside_own_subnets(view, key, link, next_hop):
+    if route.startswith("default") or (owner is None and _outside_own_subnets(view, key, link, next_hop)):
         return replace(
             fatal, kind="route", cause="route-on-link-wrong",
             summary=f"{view.name(key)} takes {next_hop} for a neighbour on {link.name} ({route}), and nobody there has it",
@@ -230,6 +230,9 @@ def routeless(view: View, fatal: Step) -> Step | None:
     key = fatal.namespace
     family = 6 if ":" in fatal.facts["destination"] else 4
     outward = [link for link in view.links(key) if not link.loopback and link.kind not in ALWAYS_DOWN_KINDS]
+    for link in outward:
+        if link.kind == "veth" and link.up:
+            view.peer(key, link)
     if not outward:
         return replace(
             fatal, kind="device", cause="interface-missing", summary=f"{view.name(key)} has no network interface besides lo",
@@ -295,7 +298,11 @@ def _uplink_candidates(view: View, key: NamespaceId, links: list[Link]) -> list[
     """The host's interfaces that may lead out: not bridges, not their ports, not the cables of containers we know."""
     found = []
     for link in links:
-        if link.kind == "bridge" or link.master or link.kind in ("vxlan", "veth") and _leads_to_target(view, key, link):
+        if (
+            link.kind == "bridge"
+            or link.master
+            or (link.kind in ("vxlan", "veth") and _leads_to_target(view, key, link))
+        ):
             continue
         found.append(link)
     return found

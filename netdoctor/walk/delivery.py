@@ -108,7 +108,7 @@ def check_listener(view: View, trail: Trail, key: NamespaceId, packet: Packet, *
 
 
 def _takes(bound: str, v6_only: bool, packet: Packet) -> bool:
-    if bound == packet.destination or bound == f"::ffff:{packet.destination}":
+    if bound in (packet.destination, f"::ffff:{packet.destination}"):
         return True
     if packet.family == 4:
         return bound == "0.0.0.0" or (bound == "::" and not v6_only)

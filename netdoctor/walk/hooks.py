@@ -80,7 +80,7 @@ class Firewall:
         elif result.matched or not result.rule.is_policy:
             trail.add(self._passed(trail, key, base, result, packet))
         if result.notrack:
-            wanted["notrack"] = result.rule
+            wanted["notrack"] = result.matched[-1] if result.matched else result.rule
         if result.zone is not None:
             wanted["zone"] = result.zone
         return result.packet

@@ -360,9 +360,10 @@ class Spread:
     def _owner(self, address: str, asking: NamespaceId) -> NamespaceId | None:
         """Which known namespace (not the asking one) has this address."""
         for key, namespace in self.view.snapshot.namespaces.items():
-            if key != asking and not isinstance(namespace.addresses, Unknown):
-                if any(one.local == address for one in namespace.addresses):
-                    return key
+            if key == asking or isinstance(namespace.addresses, Unknown):
+                continue
+            if any(one.local == address for one in namespace.addresses):
+                return key
         return None
 
     def _tunnel_mismatch(

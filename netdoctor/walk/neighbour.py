@@ -1,6 +1,6 @@
 """Next hop -> MAC, as ARP and neighbour discovery would find it (net/ipv4/arp.c, net/ipv6/ndisc.c, net/core/neighbour.c)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Link, Neighbour
@@ -90,6 +90,7 @@ class Resolver:
                 facts={"link": link.name, "next_hop": next_hop},
             )  # fmt: skip
         )
+        return None
 
     def _by_entry(
         self, trail: Trail, key: NamespaceId, link: Link, entry: Neighbour, packet: Packet, facts: dict[str, str]
@@ -177,6 +178,7 @@ class Resolver:
             if refusal.cause:
                 refusals.append(refusal)
         self._nobody(trail, key, link, next_hop, spread, refusals, facts)
+        return None
 
     def _check_solicits(self, trail: Trail, key: NamespaceId, link: Link, next_hop: str, family: int) -> None:
         ip = "ipv4" if family == 4 else "ipv6"
@@ -392,7 +394,7 @@ class Resolver:
         spread: Spread,
         refusals: list[Step],
         facts: dict[str, str],
-    ) -> None:
+    ) -> NoReturn:
         """Nobody answered: the reason nearest to the truth. Raises Dead or Left."""
         if refusals:
             trail.dies(refusals[0])
@@ -413,7 +415,7 @@ class Resolver:
             )  # fmt: skip
         )
 
-    def _stop(self, trail: Trail, key: NamespaceId, link: Link, spread: Spread, next_hop: str = "") -> None:
+    def _stop(self, trail: Trail, key: NamespaceId, link: Link, spread: Spread, next_hop: str = "") -> NoReturn:
         """The frame gets nowhere that can be seen. Raises Dead on a sure obstacle, Left out of sight."""
         if spread.unseen:
             place, device, why = spread.unseen[0]

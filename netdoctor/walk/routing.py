@@ -232,9 +232,10 @@ def address_type(view: View, key: NamespaceId, address: str) -> str:
     family = 6 if ":" in address else 4
     best: Route | None = None
     for route in view.routes(key):
-        if route.table == LOCAL and route.family == family and contains(route.destination, address):
-            if best is None or prefix(route.destination)[2] > prefix(best.destination)[2]:
-                best = route
+        if route.table != LOCAL or route.family != family or not contains(route.destination, address):
+            continue
+        if best is None or prefix(route.destination)[2] > prefix(best.destination)[2]:
+            best = route
     return best.type if best else "unicast"
 
 

@@ -94,6 +94,7 @@ def check_forwarding(walker: "Walker", key: NamespaceId, packet: Packet, found: 
             facts=facts,
         )  # fmt: skip
     )
+    return None
 
 
 def _error_lost(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> Step | None:

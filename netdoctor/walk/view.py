@@ -3,8 +3,19 @@
 from typing import NoReturn, TypeVar
 
 from netdoctor.model.firewall import Table
-from netdoctor.model.network import Address, FdbEntry, Link, Neighbour, PolicyRule, Qdisc, Route, Socket, TrafficFilter
-from netdoctor.model.network import XfrmPolicy, XfrmState
+from netdoctor.model.network import (
+    Address,
+    FdbEntry,
+    Link,
+    Neighbour,
+    PolicyRule,
+    Qdisc,
+    Route,
+    Socket,
+    TrafficFilter,
+    XfrmPolicy,
+    XfrmState,
+)
 from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Snapshot
 from netdoctor.model.unknown import UNREAD, Unknown
 
@@ -118,7 +129,7 @@ class View:
         found = namespace.sysctls.get(path)
         if found is None:
             parts = path.split("/")
-            if len(parts) > 4 and parts[2] in ("conf", "neigh") and parts[3] not in namespace.devices_read + ("all",):
+            if len(parts) > 4 and parts[2] in ("conf", "neigh") and parts[3] not in (*namespace.devices_read, "all"):
                 self.lack(Need(namespace=key, subject="device", key=(parts[3],)))
             return default
         return self.known(key, found, path)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip
+from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip, StepKind
 from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 from netdoctor.walk import blame, delivery, sizes
@@ -392,7 +392,7 @@ class Walker:
         packet = replace(packet, in_port="")
         self._refuse_martian(key, device, packet)
         found = lookup(self.view, key, query_for(packet, device))
-        if found.type == "local" or found.type == "anycast":
+        if found.type in {"local", "anycast"}:
             self._validate_source(key, device, packet, "")
             self._deliver(key, packet)
             return
@@ -463,12 +463,12 @@ class Walker:
             facts["address"] = packet.source
         if back and back.route:
             because.append(Because(kind="route", namespace=key, text=route_text(self.view, key, back.route)))
-        kind = "source-validation" if refusal.cause == "rp-filter" else "address-owner"
+        kind: StepKind = "source-validation" if refusal.cause == "rp-filter" else "address-owner"
         cause = "rp-filter-drops" if refusal.cause == "rp-filter" else "duplicate-address"
         self.trail.dies(
             self.trail.step(
                 kind, key, "block", text, *because, device=device, packet=str(packet), cause=cause, facts=facts
-            )  # type: ignore[arg-type]
+            )
         )
 
     # Forwarding --------------------------------------------------------------------------------------------------

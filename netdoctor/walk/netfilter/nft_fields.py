@@ -7,7 +7,8 @@ META_KINDS = {
     "iif": ("ifindex", 4), "oif": ("ifindex", 4), "iifkind": ("ifname", 16), "oifkind": ("ifname", 16),
     "mark": ("mark", 4), "l4proto": ("l4proto", 1), "nfproto": ("nfproto", 1), "protocol": ("ether_type", 2),
     "pkttype": ("pkttype", 1), "skuid": ("uid", 4), "skgid": ("uid", 4), "len": ("number_host", 4),
-    "priority": ("mark", 4), "iiftype": ("number_host", 2), "oiftype": ("number_host", 2), "secpath": ("boolean", 1),
+    "priority": ("tc_handle", 4), "iiftype": ("number_host", 2), "oiftype": ("number_host", 2), "secpath": ("boolean", 1),
+    "nftrace": ("number_host", 1),
 }  # fmt: skip
 BARE_META = ("iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "iifgroup", "oifgroup")
 META_WORDS = {
@@ -28,7 +29,7 @@ NETWORK_FIELDS = {
     "ip": {
         (12, 4): ("saddr", "address"), (16, 4): ("daddr", "address"), (9, 1): ("protocol", "l4proto"),
         (8, 1): ("ttl", "number"), (1, 1): ("tos", "tos"), (2, 2): ("length", "number"), (4, 2): ("id", "number"),
-        (6, 2): ("frag-off", "hex"), (10, 2): ("checksum", "number"),
+        (6, 2): ("frag-off", "number"), (10, 2): ("checksum", "number"),
     },
     "ip6": {
         (8, 16): ("saddr", "address"), (24, 16): ("daddr", "address"), (6, 1): ("nexthdr", "l4proto"),
@@ -36,7 +37,7 @@ NETWORK_FIELDS = {
     },
     "arp": {
         (0, 2): ("htype", "number"), (2, 2): ("ptype", "ether_type"), (4, 1): ("hlen", "number"),
-        (5, 1): ("plen", "number"), (6, 2): ("operation", "number"), (8, 6): ("saddr ether", "mac"),
+        (5, 1): ("plen", "number"), (6, 2): ("operation", "arp_op"), (8, 6): ("saddr ether", "mac"),
         (14, 4): ("saddr ip", "address"), (18, 6): ("daddr ether", "mac"), (24, 4): ("daddr ip", "address"),
     },
 }  # fmt: skip
@@ -47,7 +48,7 @@ TRANSPORT_FIELDS = {
     },
     "udp": {(0, 2): ("sport", "port"), (2, 2): ("dport", "port"), (4, 2): ("length", "number")},
     "icmp": {
-        (0, 1): ("type", "icmp_type"), (1, 1): ("code", "number"), (4, 2): ("id", "number"),
+        (0, 1): ("type", "icmp_type"), (1, 1): ("code", "icmp_code"), (4, 2): ("id", "number"),
         (6, 2): ("sequence", "number"), (4, 4): ("gateway", "address"),
     },
     "icmpv6": {
@@ -71,10 +72,27 @@ def payload_field(load: Payload, network: str, transport: str) -> tuple[str, str
         protocol = transport if transport in ("tcp", "udp", "icmp", "icmpv6", "sctp", "dccp", "udplite") else ""
         found = TRANSPORT_FIELDS.get(protocol, PORTS).get(place)
         if found:
-            return f"{protocol or 'th'} {found[0]}", found[1], protocol
+            versions = {"icmp": "icmp ip", "icmpv6": "icmpv6 ip6"}
+            return f"{protocol or 'th'} {found[0]}", found[1], versions.get(protocol, protocol)
     elif load.base == "link" and place in LINK_FIELDS:
-        return f"ether {LINK_FIELDS[place][0]}", LINK_FIELDS[place][1], ""
+        return f"ether {LINK_FIELDS[place][0]}", LINK_FIELDS[place][1], "ether"
     return f"@{BASES.get(load.base, load.base)},{load.offset * 8},{load.length * 8}", "hex", ""
+
+
+def split_fields(load: Payload, network: str, transport: str) -> list[tuple[str, str, str, int, int]]:
+    """The named fields that a longer load consists of: words, type, protocols, place in the value, length; or nothing."""
+    tables = {"network": NETWORK_FIELDS.get(network, {}), "transport": TRANSPORT_FIELDS.get(transport, PORTS)}
+    found: list[tuple[str, str, str, int, int]] = []
+    place, end = load.offset, load.offset + load.length
+    while place < end:
+        fits = [length for offset, length in tables.get(load.base, {}) if offset == place and offset + length <= end]
+        if not fits:
+            return []
+        part = Payload(base=load.base, offset=place, length=min(fits), register=0)
+        words, kind, depends = payload_field(part, network, transport)
+        found.append((words, kind, depends, place - load.offset, part.length))
+        place += part.length
+    return found
 
 
 def _prefix(network: str, place: tuple[int, int]) -> tuple[str, str] | None:

@@ -8,7 +8,9 @@ from netdoctor.model import expression as e
 
 UNITS = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}
 LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit")
-LOG_FLAGS = ((1, "tcp sequence"), (2, "tcp options"), (4, "ip options"), (8, "skuid"), (32, "ether"))
+LOG_FLAGS = ((4, "flags ip options"), (8, "flags skuid"), (32, "flags ether"))
+LOG_TCP_FLAGS = ((1, "sequence"), (2, "options"))
+ALL_LOG_FLAGS = 0x2F
 RANGE_FLAGS = ((4, "random"), (16, "fully-random"), (8, "persistent"))
 ICMP_CODES = {
     0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable", 9: "net-prohibited",
@@ -98,8 +100,11 @@ def _log(log: e.Log) -> str:
             words.append(f"queue-threshold {log.queue_threshold}")
     if log.level is not None and log.level != 4 and log.group is None:
         words.append(f"level {LEVELS[log.level] if log.level < len(LEVELS) else log.level}")
-    flags = [word for bit, word in LOG_FLAGS if log.flags & bit]
-    return " ".join(words + (["flags " + " flags ".join(flags)] if flags else []))
+    if log.flags & ALL_LOG_FLAGS == ALL_LOG_FLAGS:
+        return " ".join([*words, "flags all"])
+    tcp = ",".join(word for bit, word in LOG_TCP_FLAGS if log.flags & bit)
+    words += [f"flags tcp {tcp}"] if tcp else []
+    return " ".join(words + [word for bit, word in LOG_FLAGS if log.flags & bit])
 
 
 def _reject(reject: e.Reject, family: str) -> str:
@@ -122,7 +127,7 @@ def nat_text(expression: e.Nat | e.Masquerade | e.Redirect | e.Tproxy, load: Cal
         case e.Nat():
             word = str(expression.kind)
             where = _range(load, expression.address_min, expression.address_max, expression.family)
-            if family == "inet":
+            if family == "inet" or expression.flags & NETMAP:
                 word += f" {expression.family}"
             if expression.flags & NETMAP:
                 word += " prefix"
@@ -146,7 +151,7 @@ def _range(load: Callable[[int], Any], low: int, high: int, family: str) -> str:
         return ""
     kind = "address" if family else "port"
     first = _one(load, low, kind)
-    last = _one(load, high, kind) if high else first
+    last = _one(load, high, kind) if high and load(low).value else first
     return first if first == last else f"{first}-{last}"
 
 

@@ -5,7 +5,7 @@ import msgspec
 from netdoctor.model import expression as e
 from netdoctor.model.firewall import Rule, Table
 
-from .nft_fields import META_KINDS, ct_field, meta_word, payload_field
+from .nft_fields import META_KINDS, ct_field, meta_word, payload_field, split_fields
 from .nft_statements import nat_text, quote, statement_text
 from .nft_values import set_text, shown, span, with_mask
 from .registers import place
@@ -15,17 +15,14 @@ FLAG_KINDS = ("ct_state", "ct_status", "tcp_flag")
 
 
 class Operand(msgspec.Struct, frozen=True):
-    """What a register holds: its words, the type of its value, its bytes' length; a value if it is a constant.
-
-    depends: it needs this protocol test, which then is not printed on its own ("tcp", "ip").
-    """
+    """What a register holds: its words, the type of its value, its bytes' length; a value if it is a constant."""
 
     words: str
     kind: str
     length: int = 0
     value: bytes = b""
     mask: bytes = b""
-    depends: str = ""
+    load: e.Payload | None = None
 
 
 class Listing:
@@ -38,6 +35,7 @@ class Listing:
         self.pending: dict[str, str] = {}
         self.network = {"ip": "ip", "ip6": "ip6", "arp": "arp"}.get(table.family, "")
         self.transport = ""
+        self.low: tuple[str, bytes] | None = None
 
     def add(self, words: str) -> None:
         """Words that need the protocol tests before them printed."""
@@ -46,11 +44,10 @@ class Listing:
         if words:
             self.words.append(words)
 
-    def test(self, operand: Operand, words: str) -> None:
-        """A test of `operand`, which makes the protocol tests it depends on redundant."""
-        for name in operand.depends.split():
+    def satisfy(self, protocols: str) -> None:
+        """A header field is named after its protocols, which makes the tests for them redundant."""
+        for name in protocols.split():
             self.pending.pop(name, None)
-        self.add(words)
 
     def store(self, register: int, operand: Operand) -> None:
         self.registers[place(register)] = operand
@@ -65,7 +62,7 @@ class Listing:
         if len(parts) == 1:
             return first
         words, kinds = " . ".join(each.words for each in parts), " . ".join(each.kind for each in parts)
-        return Operand(words, kinds, length, depends=" ".join(each.depends for each in parts))
+        return Operand(words, kinds, length)
 
 
 def nft_text(table: Table, rule: Rule) -> str:
@@ -85,7 +82,8 @@ def _take(listing: Listing, expression: e.AnyExpression) -> None:
             listing.store(register, Operand(meta_word(key), kind, length))
         case e.Payload(register=register):
             words, kind, depends = payload_field(expression, listing.network, listing.transport)
-            listing.store(register, Operand(words, kind, expression.length, depends=depends))
+            listing.satisfy(depends if words[0] != "@" else "")
+            listing.store(register, Operand(words, kind, expression.length, load=expression))
         case e.Ct(register=register):
             words, kind, length = ct_field(expression.key, expression.direction)
             listing.store(register, Operand(words, kind, length))
@@ -138,11 +136,16 @@ def _rest(listing: Listing, expression: e.AnyExpression) -> None:
             words, field_kind, depends = payload_field(load, listing.network, listing.transport)
             value = listing.load(register)
             shown_value = shown(value.value, field_kind) if value.value else value.words
-            listing.test(Operand("", "", depends=depends), f"{words} set {shown_value}")
+            listing.satisfy(depends if words[0] != "@" else "")
+            listing.add(f"{words} set {shown_value}")
         case e.Dynset():
             _dynset(listing, expression)
         case _:
-            listing.add(statement_text(expression, listing.table.family))
+            if isinstance(expression, e.Reject) and expression.kind == 0:
+                listing.satisfy(listing.network)
+            family = listing.network if listing.table.family == "inet" and listing.network else listing.table.family
+            named = family if isinstance(expression, e.Reject) and expression.kind == 0 else listing.table.family
+            listing.add(statement_text(expression, named))
 
 
 def _offset(offset: int) -> str:
@@ -170,7 +173,9 @@ def _compare(listing: Listing, test: e.Cmp | e.Range) -> None:
     operand = listing.load(test.register)
     sign = OPERATORS[test.operator]
     if isinstance(test, e.Range):
-        listing.test(operand, f"{operand.words} {sign}{span(test.low, test.high, operand.kind)}")
+        listing.add(f"{operand.words} {sign}{span(test.low, test.high, operand.kind)}")
+        return
+    if _merged(listing, operand, test) or _closes_range(listing, operand, test):
         return
     if _is_dependency(listing, operand, test):
         return
@@ -178,15 +183,37 @@ def _compare(listing: Listing, test: e.Cmp | e.Range) -> None:
     if operand.kind == "dscp_shifted":
         value, operand = bytes([value[0] >> 2]), msgspec.structs.replace(operand, kind="dscp")
     if operand.mask:
-        listing.test(operand, _masked(operand, test))
+        listing.add(_masked(operand, test))
         return
     if operand.kind == "address" and len(value) < _address_length(operand):
         whole = value.ljust(_address_length(operand), b"\0")
-        listing.test(operand, f"{operand.words} {sign}{shown(whole, 'address')}/{len(value) * 8}")
+        listing.add(f"{operand.words} {sign}{shown(whole, 'address')}/{len(value) * 8}")
         return
     if operand.kind in FLAG_KINDS:
         sign = {"eq": "== ", "neq": "!= "}.get(test.operator, sign)
-    listing.test(operand, f"{operand.words} {sign}{shown(value, operand.kind)}")
+    listing.add(f"{operand.words} {sign}{shown(value, operand.kind)}")
+
+
+def _closes_range(listing: Listing, operand: Operand, test: e.Cmp) -> bool:
+    """A lower bound and then an upper one on the same thing print as a range."""
+    if test.operator == "gte" and not operand.mask:
+        listing.low = (operand.words, test.value)
+    elif test.operator == "lte" and listing.low is not None and listing.low[0] == operand.words:
+        listing.words[-1] = f"{operand.words} {span(listing.low[1], test.value, operand.kind)}"
+        listing.low = None
+        return True
+    return False
+
+
+def _merged(listing: Listing, operand: Operand, test: e.Cmp) -> bool:
+    """nft loads adjacent fields in one go when all are compared for equality: each is printed on its own."""
+    if operand.load is None or test.operator != "eq" or operand.mask or not operand.words.startswith("@"):
+        return False
+    fields = split_fields(operand.load, listing.network, listing.transport)
+    for words, kind, depends, start, length in fields:
+        listing.satisfy(depends)
+        listing.add(f"{words} {shown(test.value[start : start + length], kind)}")
+    return bool(fields)
 
 
 def _address_length(operand: Operand) -> int:
@@ -198,7 +225,10 @@ def _is_dependency(listing: Listing, operand: Operand, test: e.Cmp) -> bool:
     if test.operator != "eq":
         return False
     words = f"{operand.words} {shown(test.value, operand.kind)}"
-    if operand.words in ("meta nfproto", "meta protocol"):
+    if operand.words == "iiftype" and listing.table.family not in ("ip", "ip6"):
+        listing.pending["ether"] = words
+        return True
+    if operand.words in ("meta nfproto", "meta protocol", "ether type"):
         name = shown(test.value, operand.kind).replace("ipv4", "ip").replace("ipv6", "ip6")
         listing.network = name
         listing.pending[name] = words
@@ -206,8 +236,6 @@ def _is_dependency(listing: Listing, operand: Operand, test: e.Cmp) -> bool:
     if operand.words in ("meta l4proto", "ip protocol", "ip6 nexthdr"):
         name = shown(test.value, "l4proto").replace("ipv6-icmp", "icmpv6")
         listing.transport = name
-        for needed in operand.depends.split():
-            listing.pending.pop(needed, None)
         listing.pending[name] = f"{operand.words} {name if name != 'icmpv6' else 'ipv6-icmp'}"
         return True
     return False
@@ -233,9 +261,9 @@ def _lookup(listing: Listing, lookup: e.Lookup) -> None:
     kinds = tuple(operand.kind.split(" . "))
     if lookup.destination is None:
         sign = "!= " if lookup.invert else ""
-        listing.test(operand, f"{operand.words} {sign}{set_text(listing.table, lookup.set, kinds)}")
+        listing.add(f"{operand.words} {sign}{set_text(listing.table, lookup.set, kinds)}")
     elif lookup.destination == 0:
-        listing.test(operand, f"{operand.words} vmap {set_text(listing.table, lookup.set, kinds)}")
+        listing.add(f"{operand.words} vmap {set_text(listing.table, lookup.set, kinds)}")
     else:
         kind = {7: "address", 8: "address", 13: "port", 19: "mark"}.get(found.value_type if found else 0, "hex")
         words = f"{operand.words} map {set_text(listing.table, lookup.set, kinds, kind)}"

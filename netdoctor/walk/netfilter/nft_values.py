@@ -34,9 +34,14 @@ NAMES = {
     "l4proto": PROTOCOL_NAMES | {47: "gre"}, "ether_type": {0x0800: "ip", 0x0806: "arp", 0x86DD: "ip6", 0x8100: "vlan"},
     "pkttype": {0: "host", 1: "broadcast", 2: "multicast", 3: "other"}, "ct_dir": {0: "original", 1: "reply"},
     "fib_type": dict(enumerate(FIB_TYPES)), "boolean": {0: "missing", 1: "exists"},
+    "icmp_code": {
+        0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable", 4: "frag-needed",
+        9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
+    },
+    "arp_op": {1: "request", 2: "reply"},
     "dscp": {0: "cs0", 8: "cs1", 16: "cs2", 24: "cs3", 32: "cs4", 40: "cs5", 48: "cs6", 56: "cs7", 46: "ef"},
 }  # fmt: skip
-HOST_ORDER = ("mark", "number_host", "ct_state", "ct_status", "fib_type", "ifindex", "uid")
+HOST_ORDER = ("mark", "number_host", "ct_state", "ct_status", "fib_type", "ifindex", "uid", "tc_handle")
 
 
 def number(value: bytes, kind: str) -> int:
@@ -55,6 +60,9 @@ def shown(value: bytes, kind: str) -> str:
         return value.hex(":")
     if kind == "mark":
         return f"0x{number(value, kind):08x}"
+    if kind == "tc_handle":
+        found = number(value, kind)
+        return f"{found >> 16:x}:{found & 0xFFFF:x}"
     if kind == "hex":
         return "0x" + value.hex()
     if kind in BITS:
@@ -145,5 +153,8 @@ def _data(element: SetElement, kind: str) -> str:
     if element.verdict:
         return f" : {element.verdict} {element.chain}".rstrip()
     if element.value:
+        half = len(element.value) // 2
+        if kind == "address" and half in (4, 16) and len(element.value) == 2 * half and half != 8:
+            return f" : {span(element.value[:half], element.value[half:], kind)}"
         return f" : {shown(element.value, kind or 'hex')}"
     return ""

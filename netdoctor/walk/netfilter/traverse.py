@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from netdoctor.model.expression import Lookup, Verdict
 from netdoctor.model.firewall import Chain, Rule
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.walk.packet import Packet
@@ -16,7 +17,7 @@ from .text import rule_text
 MAXIMUM_DEPTH = 128
 TERMINAL: tuple[Code, ...] = ("accept", "drop", "queue")
 TOGETHER = 32
-"""How many jump targets of one chain are worth asking for in one go."""
+"""How many jump targets or sets of one chain are worth asking for in one go."""
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -31,6 +32,10 @@ class Final(msgspec.Struct, frozen=True):
 
     decision: Decision
     rule: RuleRef
+
+
+class Unreadable(Exception):
+    """Evaluation came to a chain that could not be read."""
 
 
 class Unread(Exception):
@@ -49,6 +54,9 @@ def evaluate(base: BaseChain, packet: Packet, facts: HookFacts) -> ChainResult:
         final = walk.chain(base.chain, 0) or policy
     except Unread as unread:
         return ChainResult(verdict="unknown", packet=packet, rule=policy.rule, needs=unread.needs)
+    except Unreadable as reason:
+        doubt = Doubt(rule=policy.rule, why=str(reason), verdict="drop")
+        return ChainResult(verdict="unknown", packet=packet, rule=policy.rule, doubts=(doubt,))
     return walk.result(final)
 
 
@@ -146,17 +154,19 @@ class _Walk:
             elif decision.code == "return":
                 leaves = True
             else:
-                final_inside = self.jump(decision.chain, met, depth)
+                final_inside = self.jump(chain, decision.chain, met, depth)
                 if final_inside is not None:
                     return final_inside, False
                 leaves = leaves or decision.code == "goto"
         return None, leaves
 
-    def jump(self, name: str, met: Met, depth: int) -> Final | None:
+    def jump(self, origin: Chain, name: str, met: Met, depth: int) -> Final | None:
         """Walks the chain jumped to; in doubt its verdict becomes a doubt."""
         target = self.base.table.chain(name)
         if target is None:
             return None
+        if target.rules == UNREAD:
+            raise Unread((self.chains_need(origin, name),))
         outside = self.state.in_doubt
         if met.whys:
             self.state.in_doubt = outside or met.whys[0]
@@ -172,15 +182,33 @@ class _Walk:
         self.doubts.append((Doubt(rule=final.rule, why=why, verdict=code, binding=final.decision.binding), final))
 
     def rules_of(self, chain: Chain) -> tuple[Rule, ...]:
+        if chain.rules == UNREAD:
+            table = self.base.table
+            raise Unread((RulesetNeed(subject="chains", key=(table.family, table.name, chain.name)),))
         if isinstance(chain.rules, Unknown):
-            if chain.rules == UNREAD:
-                table = self.base.table
-                raise Unread((RulesetNeed(subject="chains", key=(table.family, table.name, chain.name)),))
-            raise Unread(())
+            raise Unreadable(f"chain {chain.name} could not be read: {chain.rules.why}")
         return chain.rules
 
+    def chains_need(self, origin: Chain, name: str) -> RulesetNeed:
+        """The chain jumped to; with it what else the origin's rules jump to, when that is not much."""
+        table, names = self.base.table, [name]
+        for rule in () if isinstance(origin.rules, Unknown) else origin.rules:
+            last = rule.expressions[-1] if rule.expressions else None
+            if isinstance(last, Verdict) and last.chain and last.chain not in names:
+                target = table.chain(last.chain)
+                names += [last.chain] if target is not None and target.rules == UNREAD else []
+        return RulesetNeed(subject="chains", key=(table.family, table.name, *names[:TOGETHER]))
+
     def needs_of(self, chain: Chain, pending: Pending) -> tuple[RulesetNeed, ...]:
-        return pending.needs
+        """The set looked up; with it the other unread sets of this chain's rules, when they are not many."""
+        table, needs = self.base.table, list(pending.needs)
+        for rule in () if isinstance(chain.rules, Unknown) else chain.rules:
+            for each in rule.expressions:
+                found = table.set(each.set) if isinstance(each, Lookup) else None
+                if found is not None and found.elements == UNREAD and len(needs) < TOGETHER:
+                    need = RulesetNeed(subject="set", key=(table.family, table.name, found.name))
+                    needs += [] if need in needs else [need]
+        return tuple(needs)
 
     def result(self, final: Final) -> ChainResult:
         """Settles the doubts against the verdict that stands when none of them holds."""
