@@ -140,7 +140,8 @@ def names(cause: dict[str, Any], groups: tuple[tuple[str, ...], ...]) -> bool:
 
 def stands(token: str, text: str) -> bool:
     ending = r"(s|es|d|ed|ped|ping|ing)?" if token.isalpha() else ""
-    return re.search(rf"(?<![\w.]){re.escape(token)}{ending}(?!\w|\.\d)", text) is not None
+    before = r"(?<!\w)(?<!\d\.)" if token[0].isdigit() else r"(?<!\w)"
+    return re.search(rf"{before}{re.escape(token)}{ending}(?!\w|\.\d)", text) is not None
 
 
 def matches(cause: dict[str, Any], expected: Second) -> bool:

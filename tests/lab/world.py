@@ -225,10 +225,18 @@ class World:
         named = [self._named(argument) for argument in arguments]
         tail = ["--format", "json"] if verb in ("check", "fix") and "--format" not in named else []
         command = ["ip", "netns", "exec", self.name("host"), sys.executable, "-m", "netdoctor.cli", verb, *named, *tail]
-        env = {**os.environ, "PYTHONPATH": os.environ.get("NETDOCTOR_TREE", str(PROJECT))}
+        tree = os.environ.get("NETDOCTOR_TREE", str(PROJECT))
+        env = {**os.environ, "PYTHONPATH": tree}
         began = time.monotonic()
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False, env=env
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=env,
+            cwd=tree,
         )
         seconds = time.monotonic() - began
         try:
