@@ -65,17 +65,17 @@ class _Search:
             kind, verdict = nat_kind(rule), _verdict(rule)
             shadow = self.ended or returned
             if kind is not None and (misses or inherited or shadow):
-                ref = rule_ref(self.base, chain, rule)
+                ref = rule_ref(self.base, chain, rule, self.facts)
                 self.found.append(NatMiss(rule=ref, kind=kind, misses=inherited + misses, shadowed_by=shadow))
             elif kind is not None:
-                self.ended = rule_ref(self.base, chain, rule)
+                self.ended = rule_ref(self.base, chain, rule, self.facts)
             if verdict is not None and verdict.chain:
                 self.jump(verdict.chain, inherited + misses, depth, chain)
             reached = not misses and not inherited and shadow is None and not _uncertain(rule)
             if reached and verdict is not None and verdict.code in ENDS:
-                self.ended = rule_ref(self.base, chain, rule)
+                self.ended = rule_ref(self.base, chain, rule, self.facts)
             elif reached and verdict is not None and verdict.code == "return":
-                returned = rule_ref(self.base, chain, rule)
+                returned = rule_ref(self.base, chain, rule, self.facts)
 
     def jump(self, name: str, inherited: tuple[Miss, ...], depth: int, origin: Chain) -> None:
         target = self.base.table.chain(name)

@@ -24,8 +24,18 @@ def base_chains(ruleset: Ruleset, family: HookFamily, hook: str, device: str = "
         for chain in table.chains
         if chain.hook == hook and (not chain.devices or device in chain.devices)
     ]
-    ordered = sorted(hooked, key=lambda pair: _place(pair[1]))
+    youngest_first = _by_registration(hooked)[::-1]
+    ordered = sorted(youngest_first, key=lambda pair: _place(pair[1]))
     return tuple(_base(ruleset, table, chain) for table, chain in ordered)
+
+
+def _by_registration(hooked: list[tuple[Table, Chain]]) -> list[tuple[Table, Chain]]:
+    """Oldest first, as far as dumps tell: tables and chains are listed as they were made.
+
+    Of chains with the same priority the kernel runs the youngest first. When legacy chains were hooked in no dump says;
+    they are taken for the oldest.
+    """
+    return sorted(hooked, key=lambda pair: pair[0].backend != "iptables-legacy")
 
 
 def _base(ruleset: Ruleset, table: Table, chain: Chain) -> BaseChain:

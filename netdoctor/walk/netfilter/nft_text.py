@@ -1,5 +1,7 @@
 """A native rule as nft list ruleset prints it: the registers are followed, loads are named when they are used."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from netdoctor.model import expression as e
@@ -7,7 +9,7 @@ from netdoctor.model.firewall import Rule, Table
 
 from .nft_fields import META_KINDS, ct_field, meta_word, payload_field, split_fields
 from .nft_statements import nat_text, quote, statement_text
-from .nft_values import set_text, shown, span, with_mask
+from .nft_values import number, set_text, shown, span, with_mask
 from .registers import place
 
 OPERATORS = {"eq": "", "neq": "!= ", "lt": "< ", "lte": "<= ", "gt": "> ", "gte": ">= "}
@@ -28,8 +30,9 @@ class Operand(msgspec.Struct, frozen=True):
 class Listing:
     """The words of a rule so far."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, devices: Mapping[int, str]) -> None:
         self.table = table
+        self.devices = devices
         self.words: list[str] = []
         self.registers: dict[int, Operand] = {}
         self.pending: dict[str, str] = {}
@@ -65,9 +68,9 @@ class Listing:
         return Operand(words, kinds, length)
 
 
-def nft_text(table: Table, rule: Rule) -> str:
+def nft_text(table: Table, rule: Rule, devices: Mapping[int, str] | None = None) -> str:
     """The rule without its handle: `iifname "eth0" tcp dport 22 counter packets 0 bytes 0 accept comment "x"`."""
-    listing = Listing(table)
+    listing = Listing(table, devices or {})
     for expression in rule.expressions:
         _take(listing, expression)
     listing.add("")
@@ -141,11 +144,11 @@ def _rest(listing: Listing, expression: e.AnyExpression) -> None:
         case e.Dynset():
             _dynset(listing, expression)
         case _:
+            family: str = listing.table.family
             if isinstance(expression, e.Reject) and expression.kind == 0:
                 listing.satisfy(listing.network)
-            family = listing.network if listing.table.family == "inet" and listing.network else listing.table.family
-            named = family if isinstance(expression, e.Reject) and expression.kind == 0 else listing.table.family
-            listing.add(statement_text(expression, named))
+                family = listing.network or family
+            listing.add(statement_text(expression, family))
 
 
 def _offset(offset: int) -> str:
@@ -188,6 +191,9 @@ def _compare(listing: Listing, test: e.Cmp | e.Range) -> None:
     if operand.kind == "address" and len(value) < _address_length(operand):
         whole = value.ljust(_address_length(operand), b"\0")
         listing.add(f"{operand.words} {sign}{shown(whole, 'address')}/{len(value) * 8}")
+        return
+    if operand.kind == "ifindex" and number(value, "ifindex") in listing.devices:
+        listing.add(f'{operand.words} {sign}"{listing.devices[number(value, "ifindex")]}"')
         return
     if operand.kind in FLAG_KINDS:
         sign = {"eq": "== ", "neq": "!= "}.get(test.operator, sign)

@@ -188,7 +188,8 @@ def _loads(load: e.AnyExpression, field: AmendedField) -> bool:
     offsets = {"source": (12, 8), "destination": (16, 24)}
     if not isinstance(load, e.Payload) or load.base != "network" or field not in offsets:
         return False
-    return load.offset in offsets[field] and load.length > 1
+    size = 4 if load.offset in (12, 16) else 16
+    return load.offset in offsets[field] and 1 < load.length <= size
 
 
 def _amended_legacy(rule: Rule, header: e.XtHeader, field: AmendedField, value: str) -> Rule:

@@ -1,14 +1,18 @@
 """How a rule reads: as iptables-save prints it, or as nft list ruleset does."""
 
+from collections.abc import Mapping
+
 from netdoctor.model.firewall import Chain, Rule, Ruleset, Table
 
 
-def rule_text(table: Table, chain: Chain, rule: Rule, ruleset: Ruleset | None = None) -> str:
-    """The rule as its own tool prints it. `ruleset` tells the names of ipsets."""
+def rule_text(
+    table: Table, chain: Chain, rule: Rule, ruleset: Ruleset | None = None, devices: Mapping[int, str] | None = None
+) -> str:
+    """The rule as its own tool prints it. `ruleset` tells the names of ipsets, `devices` those of interface indexes."""
     if table.backend == "nft":
         from .nft_text import nft_text
 
-        return nft_text(table, rule)
+        return nft_text(table, rule, devices)
     from .iptables_text import iptables_text
 
     return iptables_text(table, chain, rule, ruleset)

@@ -67,11 +67,13 @@ def policy_ref(base: BaseChain) -> RuleRef:
     return RuleRef(backend=table.backend, family=table.family, table=table.name, chain=chain.name, text=text)
 
 
-def rule_ref(base: BaseChain, chain: Chain, rule: Rule) -> RuleRef:
-    table = base.table
+def rule_ref(base: BaseChain, chain: Chain, rule: Rule, facts: HookFacts) -> RuleRef:
+    """The reference to a rule, with its text."""
+    table, devices = base.table, {link.index: link.name for link in facts.links.values()}
     return RuleRef(
         backend=table.backend, family=table.family, table=table.name, chain=chain.name, line=rule.line,
-        handle=rule.handle, text=rule_text(table, chain, rule), comment=rule.comment, rule=rule,
+        handle=rule.handle, text=rule_text(table, chain, rule, base.ruleset, devices),
+        comment=rule.comment, rule=rule,
     )  # fmt: skip
 
 
@@ -147,7 +149,7 @@ class _Walk:
         leaves = False
         for decision in met.decisions:
             if decision.code in TERMINAL:
-                final = Final(decision, rule_ref(self.base, chain, rule))
+                final = Final(decision, rule_ref(self.base, chain, rule, self.state.facts))
                 if not met.whys:
                     return final, False
                 self.add_doubt(final, met.whys[0])
@@ -220,7 +222,7 @@ class _Walk:
         return ChainResult(
             verdict="unknown" if differ else code, packet=state.packet, rule=final.rule, otherwise=code,
             binding=taken.binding, reject=decision.reject, queue=decision.queue, queue_bypass=decision.bypass,
-            matched=tuple(rule_ref(self.base, chain, rule) for chain, rule in self.matched),
+            matched=tuple(rule_ref(self.base, chain, rule, self.state.facts) for chain, rule in self.matched),
             doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
             zone=state.zone, helper=state.helper, tproxy=state.tproxy,
         )  # fmt: skip
