@@ -14,9 +14,11 @@ MOUNTS = """
 set -e
 mount --make-rprivate /
 mount -t tmpfs run /run
-mkdir -p /run/netns /run/lock /run/upper /run/work
+mkdir -p /run/netns /run/lock /run/upper /run/work /run/tmp
 mount -t sysfs sysfs /sys || true
 mount -t overlay etc -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work,userxattr /etc
+mkdir -p /etc/netns
+mount -t tmpfs netns /etc/netns
 """
 
 
@@ -36,3 +38,4 @@ def become_root() -> None:
     done = subprocess.run(["sh", "-c", MOUNTS], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotPermitted(done.stderr.strip())
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = "/run/tmp"  # the real root's folder in /tmp is not ours
