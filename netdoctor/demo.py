@@ -211,8 +211,8 @@ def _tour(sandbox: Sandbox, console: Console) -> int:
 
 def _table(console: Console, outcomes: list[tuple[Fault, Outcome]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("step removed", ratio=3)
-    table.add_column("dies at", ratio=3)
+    table.add_column("step removed", overflow="fold")
+    table.add_column("dies at", min_width=20, overflow="fold")
     table.add_column("cause named", no_wrap=True)
     table.add_column("mended by", no_wrap=True)
     for broken, outcome in outcomes:
