@@ -248,12 +248,41 @@ def statistic(state: State, match: XtMatch) -> Outcome:
     return not invert if always else unforeseeable(state, match)
 
 
+def quota(state: State, match: XtMatch) -> Outcome:
+    """struct xt_quota_info: what is left is not told, but less than the packet's length was never enough."""
+    flags, size = struct.unpack_from("=I4xQ", match.info)
+    return bool(flags & 1) if size < state.packet.length_bytes else unforeseeable(state, match)
+
+
+def ecn(state: State, match: XtMatch) -> Outcome:
+    """struct xt_ecn_info: bit 1 the IP header's bits, 16 the ECE flag, 32 the CWR flag; the same bits invert."""
+    asked, invert, bits = match.info[:3]
+    packet = state.packet
+    if asked & 0x30 and packet.protocol != TCP:
+        return False
+    tests = ((1, packet.tos & 3 == bits), (16, bool(packet.tcp_flags & 0x40)), (32, bool(packet.tcp_flags & 0x80)))
+    return all(holds != bool(invert & bit) for bit, holds in tests if asked & bit)
+
+
+def recent(state: State, match: XtMatch) -> Outcome:
+    """struct xt_recent_mtinfo: bits 1 rcheck, 2 set, 4 update, 8 remove. Setting always matches, and is then known."""
+    _, hits, kind, invert = struct.unpack_from("=2I2B", match.info)
+    name = "recent " + match.info[10:211].split(b"\0")[0].decode("utf-8", "replace") + str(match.info[210])
+    if kind & 2:
+        state.touched_sets.add(name)
+        return not invert
+    if kind & 8 or hits > 1 or name not in state.touched_sets or state.in_doubt:
+        return unforeseeable(state, match)
+    return not invert
+
+
 TESTS: dict[str, Test] = {
     "tcp": tcp, "udp": udp, "icmp": icmp, "icmp6": icmp, "multiport": multiport, "mark": mark, "connmark": connmark,
     "conntrack": conntrack, "state": conntrack_state, "addrtype": addrtype, "iprange": iprange, "mac": mac,
     "physdev": physdev, "length": length, "ttl": ttl, "hl": ttl, "dscp": dscp, "tos": dscp, "pkttype": pkttype,
     "owner": owner, "socket": socket, "rpfilter": rpfilter, "policy": policy, "comment": comment, "set": ipset,
-    "statistic": statistic, **dict.fromkeys(set(UNFORESEEABLE) - {"statistic"}, unforeseeable),
+    "statistic": statistic, "quota": quota, "recent": recent, "ecn": ecn,
+    **dict.fromkeys(set(UNFORESEEABLE) - {"statistic", "quota", "recent"}, unforeseeable),
 }  # fmt: skip
 
 

@@ -248,12 +248,39 @@ def _set(match: XtMatch, names: Names) -> str:
     return option("--match-set", f"{names.sets.get(index, f'[set {index}]')} {sides}", flags & 1)
 
 
+def _recent(match: XtMatch, names: Names) -> str:
+    seconds, hits, kind, invert = struct.unpack_from("=2I2B", match.info)
+    verb = next(word for bit, word in ((2, "--set"), (1, "--rcheck"), (4, "--update"), (8, "--remove")) if kind & bit)
+    raw = match.info[212:228]
+    mask = f"--mask {address(raw, names.version)}" if match.revision else ""
+    return _join(
+        "!" if invert else "", verb, f"--seconds {seconds}" if seconds else "", "--reap" if kind & 32 else "",
+        f"--hitcount {hits}" if hits else "", "--rttl" if kind & 16 else "", f"--name {text_of(match.info[10:210])}",
+        mask, "--rdest" if match.info[210] else "--rsource",
+    )  # fmt: skip
+
+
+def _ecn(match: XtMatch, names: Names) -> str:
+    asked, invert, bits = match.info[:3]
+    order = ((16, "--ecn-tcp-ece"), (32, "--ecn-tcp-cwr"), (1, f"--ecn-ip-ect {bits}"))
+    return " ".join(("! " if invert & bit else "") + word for bit, word in order if asked & bit)
+
+
+def _policy(match: XtMatch, names: Names) -> str:
+    """Only "no IPsec" and "any IPsec" are printed; named transforms stay opaque."""
+    flags, count = struct.unpack_from("=2H", match.info, 304)
+    if count > 1 or any(match.info[: 76 * count]):
+        raise IndexError(count)
+    return f"--dir {'in' if flags & 1 else 'out'} --pol {'none' if flags & 4 else 'ipsec'}"
+
+
 TEXTS: dict[str, Text] = {
     "tcp": _tcp, "udp": _udp, "icmp": _icmp, "icmp6": _icmp, "multiport": _multiport, "conntrack": _conntrack,
     "state": _state, "mark": _mark, "connmark": _mark, "addrtype": _addrtype, "iprange": _iprange, "mac": _mac,
     "physdev": _physdev, "limit": _limit, "length": _length, "ttl": _ttl, "hl": _ttl, "dscp": _dscp, "tos": _tos,
     "pkttype": _pkttype, "owner": _owner, "socket": _socket, "rpfilter": _rpfilter, "statistic": _statistic,
     "quota": _quota, "connlimit": _connlimit, "comment": _comment, "helper": _helper, "tcpmss": _tcpmss, "set": _set,
+    "recent": _recent, "ecn": _ecn, "policy": _policy,
 }  # fmt: skip
 
 
