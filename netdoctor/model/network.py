@@ -272,7 +272,7 @@ class Socket(Fact, frozen=True):
     v6_only: bool = False
 
 
-class ResolvConf(Fact, frozen=True):
+class ResolvConf(Fact, frozen=True, tag="resolv-conf"):
     """resolv.conf and hosts as the container's processes see them."""
 
     path: str
@@ -304,7 +304,7 @@ class ConntrackEntry(Fact, frozen=True):
     zone: int = 0
 
 
-class ConntrackTable(Fact, frozen=True):
+class ConntrackTable(Fact, frozen=True, tag="conntrack-table"):
     """How full the table is; `maximum` is global to the machine, `count` this namespace's."""
 
     count: int
