@@ -5,6 +5,7 @@ import pytest
 from corpus.cases import Case, load
 from corpus.score import score
 from corpus.verify import verify
+from netdoctor import checks
 
 CASES = load()
 SAMPLE = (
@@ -58,6 +59,11 @@ def test_found_and_mended(case: Case) -> None:
 @pytest.mark.usefixtures("lab")
 def test_the_case_holds(case: Case) -> None:
     verify(case)
+
+
+def test_every_cause_expected_is_in_the_catalogue() -> None:
+    known = {slug for check in checks.ORDER for slug in check.CAUSES}
+    assert {slug for case in CASES.values() for slug in case.slugs} <= known
 
 
 def test_the_sample_is_of_the_corpus() -> None:
