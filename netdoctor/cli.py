@@ -39,6 +39,9 @@ class Failing(click.Group):
             sys.exit(INTERRUPTED)
         except click.exceptions.Exit as leaving:
             sys.exit(leaving.exit_code)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(USAGE)
         except click.ClickException as error:
             fail(error.format_message())
         except BrokenPipeError:
@@ -52,13 +55,14 @@ def fail(message: str) -> None:
         from netdoctor.reports import json
 
         print(json.render_error(message), end="")
-    text = " ".join(message.split())
-    print(f"netdoctor: {text}", file=sys.stderr)
+    from netdoctor.reports import escape
+
+    print(f"netdoctor: {escape.terminal(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(USAGE)
 
 
 def _wants_json(words: list[str]) -> bool:
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return any(
         (word in ("--format", "-f") and after == "json") or word in ("--format=json", "-fjson") for word, after in pairs
     )
@@ -151,7 +155,7 @@ def exit_code(verdict: str, fail_on: str = "fail") -> int:
 def _question(ns: str, options: dict[str, Any]) -> "Question":
     from netdoctor import question
 
-    return question.parse(ns, options["dest"] or DEFAULT_DEST, options["port"])
+    return question.parse(ns, DEFAULT_DEST if options["dest"] is None else options["dest"], options["port"])
 
 
 def _options(options: dict[str, Any]) -> Any:
@@ -193,7 +197,11 @@ def _offline(source: str, options: dict[str, Any]) -> "Examined":
         kept.question.target, options["dest"] or kept.question.dest, options["port"] or kept.question.port
     )
     same = (asked.dest, asked.port) == (kept.question.dest, kept.question.port)
-    return offline(kept.snapshot, asked, kept.evidence if same and not options["no_probe"] else None)
+    try:
+        return offline(kept.snapshot, asked, kept.evidence if same and not options["no_probe"] else None)
+    except (ValueError, LookupError) as error:
+        # Its types are right and what it says is not: a route to "zzz", a link that is nowhere.
+        raise NetdoctorError(f"{source}: the snapshot does not hold together: {error!r}") from error
 
 
 def _report(examined: "Examined") -> "Report":
@@ -203,12 +211,15 @@ def _report(examined: "Examined") -> "Report":
 
 
 def parse_outputs(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """["html=r.html"] -> [("html", "r.html")]. Raises NetdoctorError."""
+    """["html=r.html"] -> [("html", "r.html")]. Raises NetdoctorError, also for a path that cannot be written."""
+    from netdoctor.saved import check_writable
+
     found = []
     for word in words:
         form, sign, path = word.partition("=")
         if not sign or form not in FORMATS or not path:
             raise NetdoctorError(f"-o {word!r}: expected FMT=PATH with FMT one of {', '.join(FORMATS)}")
+        check_writable(path)
         found.append((form, path))
     return found
 
@@ -320,6 +331,7 @@ def snapshot(ns: str, path: str, **options: Any) -> int:
     from netdoctor import saved
     from netdoctor.examination import Examination
 
+    saved.check_writable(path)
     asked = _question(ns, options)
     with Examination(asked, _options(options)) as examination:
         examined = examination.run()
@@ -550,6 +562,8 @@ def demo(slug: str, all_faults: bool, path: str) -> int:
     """See it work, in a private sandbox with its own pretend internet: build, break, diagnose, fix. Touches nothing else."""
     from netdoctor.demo import run_all, run_one
 
+    if all_faults and (slug or path):
+        raise NetdoctorError("demo --all-faults takes neither --fault nor --output")
     return run_all() if all_faults else run_one(slug, path)
 
 

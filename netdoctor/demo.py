@@ -18,7 +18,7 @@ from netdoctor.fix.argv import Argv
 from netdoctor.model.diagnosis import Question, Report
 from netdoctor.reports import escape, html, terminal
 from netdoctor.reports.flatten import report_of
-from netdoctor.saved import write_text
+from netdoctor.saved import check_writable, write_text
 from netdoctor.topology.build import build
 from netdoctor.topology.faults import DEFAULT, FAULTS, Fault, fault
 from netdoctor.topology.sandbox import Sandbox, faulty, in_sandbox
@@ -80,10 +80,7 @@ def _console() -> Console:
 def _writable(path: str) -> str:
     """Where the page can go, asked before anything else runs. Raises NetdoctorError."""
     if path:
-        folder = os.path.dirname(os.path.abspath(path))
-        if os.path.isdir(path) or not os.access(folder, os.W_OK):
-            why = "is a folder" if os.path.isdir(path) else f"{folder} is missing or may not be written to"
-            raise NetdoctorError(f"{path}: cannot write: {why}")
+        check_writable(path)
         return path
     if os.access(os.getcwd(), os.W_OK) and not os.path.isdir(DEFAULT_REPORT):
         return DEFAULT_REPORT

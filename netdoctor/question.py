@@ -1,25 +1,34 @@
 """What is asked, as typed -> a Question and the flow that answers it. Pure."""
 
 import ipaddress
-import re
 
 from netdoctor.errors import NetdoctorError
 from netdoctor.model.diagnosis import Question
 from netdoctor.model.journey import Flow, Protocol
 from netdoctor.model.snapshot import NamespaceId
 
-NAME = re.compile(
-    r"(?=.{1,253}\.?$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?"
-)
 LARGE_BYTES = 1500
 
 
 def parse(target: str, dest: str, port: str) -> Question:
     """Checks the words. Raises NetdoctorError naming what is wrong with them."""
-    if not dest.startswith("ns:") and not is_address(dest) and (not NAME.fullmatch(dest) or _numeric(dest)):
+    if not dest.startswith("ns:") and not is_address(dest) and (not _is_name(dest) or _numeric(dest)):
         raise NetdoctorError(f"--to {dest!r}: expected an IPv4 or IPv6 address, a DNS name, or ns:NAME")
     parse_port(port)
     return Question(target=target, dest=dest, port=port)
+
+
+def _is_name(text: str) -> bool:
+    """A DNS name: dot-separated labels of letters, digits, hyphens and underscores (RFC 1035 2.3.4 lengths)."""
+    labels = text.removesuffix(".").split(".")
+    return 0 < len(text) < 255 and all(
+        0 < len(label) < 64
+        and label.replace("-", "a").replace("_", "a").isalnum()
+        and label.isascii()
+        and not label.startswith("-")
+        and not label.endswith("-")
+        for label in labels
+    )
 
 
 def _numeric(text: str) -> bool:
@@ -32,7 +41,11 @@ def parse_port(port: str) -> tuple[Protocol, int]:
     if not port:
         return "icmp", 0
     number, _, name = port.partition("/")
-    if not number.isdigit() or not 1 <= int(number) <= 65535 or name not in ("tcp", "udp"):
+    if (
+        not (number.isascii() and number.isdigit() and len(number) < 6)
+        or not 1 <= int(number) <= 65535
+        or name not in ("tcp", "udp")
+    ):
         raise NetdoctorError(
             f"--port {port!r}: expected a number from 1 to 65535 and its protocol, as in 80/tcp or 53/udp"
         )

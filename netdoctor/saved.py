@@ -1,7 +1,6 @@
 """A snapshot as a file: the question, the kernel's state, and what the probes saw."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -45,11 +44,27 @@ def read(path: str) -> Saved:
     return saved
 
 
+def check_writable(path: str) -> None:
+    """Asked before anything happens that could then not be told. Raises NetdoctorError where `write_text` would."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if path in ("-", "/dev/stdout"):
+        return
+    if os.path.isdir(path):
+        raise NetdoctorError(f"{path}: cannot write: it is a directory")
+    if not os.path.isdir(folder):
+        raise NetdoctorError(f"{path}: cannot write: there is no directory {folder}")
+    special = os.path.exists(path) and not os.path.isfile(path)
+    if not os.access(path if special else folder, os.W_OK):
+        raise NetdoctorError(f"{path}: cannot write: permission denied")
+
+
 def write_text(path: str, text: str) -> None:
     """Replaces the file at once: a temporary one in the same folder, then a rename. Raises NetdoctorError."""
     if path in ("-", "/dev/stdout"):
         print(text, end="" if text.endswith("\n") else "\n")
         return
+    import tempfile
+
     folder = os.path.dirname(os.path.abspath(path))
     temporary = ""
     try:
