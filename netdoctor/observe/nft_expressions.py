@@ -5,61 +5,16 @@ from collections.abc import Callable
 
 from netdoctor.model import expression as e
 
-META_KEYS = (
-    "len", "protocol", "priority", "mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "skuid", "skgid",
-    "nftrace", "rtclassid", "secmark", "nfproto", "l4proto", "bri_iifname", "bri_oifname", "pkttype", "cpu", "iifgroup",
-    "oifgroup", "cgroup", "prandom", "secpath", "iifkind", "oifkind", "bri_iifpvid", "bri_iifvproto", "time", "day",
-    "hour", "sdif", "sdifname", "broute",
-)  # fmt: skip
-CT_KEYS = (
-    "state", "direction", "status", "mark", "secmark", "expiration", "helper", "l3protocol", "src", "dst", "protocol",
-    "proto_src", "proto_dst", "labels", "packets", "bytes", "avgpkt", "zone", "event", "src_ip", "dst_ip", "src_ip6",
-    "dst_ip6", "id",
-)  # fmt: skip
-RT_KEYS = ("classid", "nexthop4", "nexthop6", "tcpmss", "ipsec")
-SOCKET_KEYS = ("transparent", "mark", "wildcard", "cgroupv2")
-FIB_RESULTS = ("unspec", "oif", "oifname", "type")
-FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif", "present")
+from .nft_attributes import EMPTY, ZERO, Attributes, attributes, be16, be32, be64, text
+from .nft_keys import CT_KEYS, FIB_FLAGS, FIB_RESULTS, META_KEYS, RT_KEYS, SOCKET_KEYS
+
 BASES: tuple[e.PayloadBase, ...] = ("link", "network", "transport", "inner", "tunnel")
 COMPARISONS: tuple[e.Comparison, ...] = ("eq", "neq", "lt", "lte", "gt", "gte")
 VERDICTS: dict[int, e.VerdictCode] = {
     0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
 }  # fmt: skip
-EMPTY = b""
-ZERO = bytes(8)
 CMP_HEAD = b"\x08\x00\x01\x00cmp\x00"
 CMP_VALUE = 36
-
-Attributes = dict[int, bytes]
-
-
-def attributes(raw: bytes) -> Attributes:
-    """Type -> value. wire.attributes over bytes: slices of bytes are faster to take than views of a whole dump."""
-    found: Attributes = {}
-    offset, end = 0, len(raw)
-    while offset + 4 <= end:
-        length = raw[offset] | raw[offset + 1] << 8
-        if length < 4:
-            break
-        found[raw[offset + 2] | (raw[offset + 3] & 0x3F) << 8] = raw[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
-    return found
-
-
-def text(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-
-
-def be16(raw: bytes) -> int:
-    return int.from_bytes(raw[:2], "big")
-
-
-def be32(raw: bytes) -> int:
-    return int.from_bytes(raw[:4], "big")
-
-
-def be64(raw: bytes) -> int:
-    return int.from_bytes(raw[:8], "big")
 
 
 def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tuple[e.AnyExpression, ...]:

@@ -23,11 +23,9 @@ from netdoctor.netlink.wire import (
 )
 from netdoctor.walk.netfilter.compat import compat_of
 
-from .nft_expressions import EMPTY, ZERO, decode_expressions, nested, verdict_of
-from .nft_expressions import attributes as plain
-from .nft_expressions import be32 as plain_be32
-from .nft_expressions import be64 as plain_be64
-from .nft_expressions import text as plain_text
+from . import nft_attributes as small
+from .nft_attributes import EMPTY, ZERO
+from .nft_expressions import decode_expressions, nested, verdict_of
 from .xt_ipset import read_ipsets
 from .xtables import read_legacy_tables
 
@@ -166,7 +164,7 @@ def _set(message: memoryview) -> tuple[tuple[int, str], Set]:
 
 
 def read_chains(family: str, table: str, chains: Sequence[str]) -> dict[str, tuple[Rule, ...]]:
-    """The rules of just these chains; chains that do not exist are left out. Raises OSError."""
+    """The rules of just these chains. The kernel gives a chain that is not there no rules. Raises OSError."""
     found: dict[str, tuple[Rule, ...]] = {}
     seen: dict[bytes, e.AnyExpression] = {}
     head = struct.pack("!BBH", FAMILY_NUMBERS[family], 0, 0) + attribute(1, table.encode() + b"\0")
@@ -251,18 +249,18 @@ def read_set(family: str, table: str, name: str) -> Set:
 
 
 def _element(body: bytes) -> SetElement:
-    parts = plain(body)
-    flags = plain_be32(parts.get(3, ZERO))
-    data = plain(parts[2]) if 2 in parts else {}
+    parts = small.attributes(body)
+    flags = small.be32(parts.get(3, ZERO))
+    data = small.attributes(parts[2]) if 2 in parts else {}
     code: e.VerdictCode | Literal[""] = ""
     chain = ""
     if 2 in data:
         code, chain = verdict_of(data[2])
     return SetElement(
-        key=plain(parts[1])[1] if 1 in parts else b"",
-        key_end=plain(parts[10])[1] if 10 in parts else b"",
+        key=small.attributes(parts[1])[1] if 1 in parts else b"",
+        key_end=small.attributes(parts[10])[1] if 10 in parts else b"",
         interval_end=bool(flags & 1), catchall=bool(flags & 2), value=data.get(1, EMPTY), verdict=code,
-        chain=chain, object=plain_text(parts.get(9, EMPTY)), timeout_ms=plain_be64(parts.get(4, ZERO)),
-        expires_ms=plain_be64(parts.get(5, ZERO)), comment=userdata_comment(parts.get(6, EMPTY)),
+        chain=chain, object=small.text(parts.get(9, EMPTY)), timeout_ms=small.be64(parts.get(4, ZERO)),
+        expires_ms=small.be64(parts.get(5, ZERO)), comment=userdata_comment(parts.get(6, EMPTY)),
         expressions=nested(parts, 7, 11),
     )  # fmt: skip

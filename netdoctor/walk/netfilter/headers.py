@@ -9,6 +9,7 @@ from .registers import Bits, hidden_bits
 
 DONT_FRAGMENT = 0x4000
 SYN = 0x02
+ETHERTYPE_ARP = 0x0806
 
 
 def packed(address: str) -> bytes:
@@ -21,7 +22,9 @@ def mac_bytes(mac: str) -> bytes:
 
 
 def network_header(packet: Packet) -> Bits:
-    """The IPv4 header without options, or the IPv6 header."""
+    """The IPv4 header without options, the IPv6 header, or the whole ARP packet."""
+    if packet.ether_type == ETHERTYPE_ARP:
+        return _arp(packet)
     if packet.family == 6:
         return _ipv6(packet)
     fragment = DONT_FRAGMENT if packet.dont_fragment else 0
@@ -40,6 +43,15 @@ def _ipv6(packet: Packet) -> Bits:
     hidden = b"\x00\x0f\xff\xff" + bytes(36)
     why = "the packet's flow label is not modelled"
     return Bits(value + packed(packet.source) + packed(packet.destination), hidden, why)
+
+
+def _arp(packet: Packet) -> Bits:
+    """RFC 826 for Ethernet and IPv4. In a request the target's MAC address is zero."""
+    mac = mac_bytes(packet.source_mac) if packet.source_mac else bytes(6)
+    value = struct.pack("!HHBBH", 1, 0x0800, 6, 4, packet.arp_operation) + mac + packed(packet.source)
+    value += bytes(6) + packed(packet.destination)
+    hidden = bytes(8) + (bytes(6) if packet.source_mac else b"\xff" * 6) + bytes(14)
+    return Bits(value, hidden, "the sender's MAC address is not known")
 
 
 def transport_header(packet: Packet) -> Bits:

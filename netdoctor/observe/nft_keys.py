@@ -1,0 +1,17 @@
+"""What nf_tables' numbered keys are called, by number. Source: linux/netfilter/nf_tables.h."""
+
+META_KEYS = (
+    "len", "protocol", "priority", "mark", "iif", "oif", "iifname", "oifname", "iiftype", "oiftype", "skuid", "skgid",
+    "nftrace", "rtclassid", "secmark", "nfproto", "l4proto", "bri_iifname", "bri_oifname", "pkttype", "cpu", "iifgroup",
+    "oifgroup", "cgroup", "prandom", "secpath", "iifkind", "oifkind", "bri_iifpvid", "bri_iifvproto", "time", "day",
+    "hour", "sdif", "sdifname", "broute",
+)  # fmt: skip
+CT_KEYS = (
+    "state", "direction", "status", "mark", "secmark", "expiration", "helper", "l3protocol", "src", "dst", "protocol",
+    "proto_src", "proto_dst", "labels", "packets", "bytes", "avgpkt", "zone", "event", "src_ip", "dst_ip", "src_ip6",
+    "dst_ip6", "id",
+)  # fmt: skip
+RT_KEYS = ("classid", "nexthop4", "nexthop6", "tcpmss", "ipsec")
+SOCKET_KEYS = ("transparent", "mark", "wildcard", "cgroupv2")
+FIB_RESULTS = ("unspec", "oif", "oifname", "type")
+FIB_FLAGS = ("saddr", "daddr", "mark", "iif", "oif", "present")
