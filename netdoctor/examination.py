@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from netdoctor import __version__, checks, engine, question, target
 from netdoctor.errors import NetdoctorError
 from netdoctor.fix.effect import effects
-from netdoctor.model.change import Change
+from netdoctor.model.change import Change, SetLink
 from netdoctor.model.diagnosis import Case, Cause, Diagnosis, Leg, Question
 from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import Flow, RoundTrip, Step
@@ -241,6 +241,7 @@ class Examination:
     def walked(self, snapshot: Snapshot, flow: Flow, changes: Iterable[Change] = ()) -> tuple[RoundTrip, Snapshot]:
         """The flow walked to its end, the snapshot extended by what that needed; `changes` are made on the model only."""
         changes = tuple(changes)
+        snapshot = self.observer.answer(snapshot, ends_needed(snapshot, changes))
         for _ in range(MAX_TURNS):
             trip = walk(effects(changes, snapshot) if changes else snapshot, flow)
             if not trip.needs:
@@ -327,6 +328,19 @@ class Examination:
         conclusion = engine.conclude(case, snapshot)
         found = find_causes(self.walked, case, conclusion, snapshot)
         return _examined(case, conclusion, found)
+
+
+def ends_needed(snapshot: Snapshot, changes: Iterable[Change]) -> list[Need]:
+    """The far ends of the cables that the changes bring up: without them the model cannot tell whether carrier comes."""
+    needs = []
+    for change in changes:
+        namespace = snapshot.namespaces.get(change.namespace)
+        if isinstance(change, SetLink) and change.up and namespace and not isinstance(namespace.links, Unknown):
+            link = next((one for one in namespace.links if one.name == change.link), None)
+            nsid = "" if link is None or link.lower_namespace is None else str(link.lower_namespace)
+            if nsid and nsid not in namespace.peers:
+                needs.append(Need(namespace=namespace.id, subject="peer", key=(nsid,)))
+    return needs
 
 
 def find_causes(
