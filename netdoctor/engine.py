@@ -287,7 +287,9 @@ def results(
         if leg.name in (TARGET, LARGE) or leg.name.startswith("dns ")
         for step in leg.trip.steps
     ]
-    failing: dict[str, Cause] = {cause.layer: cause for cause in causes}
+    failing: dict[str, Cause] = {}
+    for cause in causes:
+        failing.setdefault(cause.layer, cause)
     found = []
     for check in checks.ORDER:
         mine = [step for step in steps if step.kind in check.KINDS]
