@@ -6,8 +6,9 @@ from netdoctor.checks import ground
 from netdoctor.model.change import AddAddress, Change, DeleteAddress, SetSysctl
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
-from netdoctor.model.network import Address
+from netdoctor.model.network import Address, Link
 from netdoctor.model.snapshot import Snapshot
+from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, network_of
 
 ID: Final = "address"
@@ -25,6 +26,10 @@ CAUSES = {
     "and keeps the answers. Verify: `ip addr | grep ADDRESS` in both. Fix: take it off where it does not belong.",
     "address-dad-failed": "Duplicate address detection failed: another machine had the IPv6 address first. "
     "Verify: `ip -6 addr` shows dadfailed. Fix: remove the other one, then add this again.",
+    "address-wrong-subnet": "The container's address is of another network than the link it sits on (stale configuration, wrong "
+    "--ip): the router there has no way back to it. Verify: `ip addr` on both ends. Fix: an address of the link's network.",
+    "address-prefix-wide": "The container's prefix is too short (a /8 where the link is a /24): it takes far addresses for neighbours "
+    "and asks for their MAC in vain. Verify: `ip addr` on both ends. Fix: the link's prefix length.",
     "next-hop-unowned": "Nobody on the link has the next hop's address.",
     "destination-unowned": "The destination should be a neighbour, and nobody on that link has its address.",
 }
@@ -71,8 +76,12 @@ def _observed(step: Step, snapshot: Snapshot, device: str) -> str:
 def _changes(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
     if step.cause == "gateway-address-missing":
         return _missing_gateway(step, snapshot, device)
-    if step.cause == "address-prefix-narrow":
-        return _wider(step, snapshot, device)
+    if step.cause in ("address-prefix-narrow", "address-prefix-wide"):
+        return (
+            _resized(step, snapshot, device)
+            if "wanted_length" in step.facts or step.cause.endswith("wide")
+            else _wider(step, snapshot, device)
+        )
     if step.cause == "duplicate-address":
         return _undouble(step, snapshot)
     if step.cause == "ipv6-disabled":
@@ -147,6 +156,19 @@ def _wider(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
     )
 
 
+def _resized(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
+    """The container's address with the prefix length of its link's network."""
+    local, length = step.facts["local"], int(step.facts["length"])
+    old = next((one for one in ground.addresses(snapshot, step.namespace) if one.local == local), None)
+    new = _new(snapshot, step, device, local, length)
+    if old is None or new is None:
+        return ()
+    return (
+        AddAddress(namespace=step.namespace, link=device, address=new),
+        DeleteAddress(namespace=step.namespace, link=device, address=old),
+    )
+
+
 def _undouble(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     """Takes the container's address off the host, unless it is the host's only one there: then the container has the gateway's."""
     address = step.facts.get("source") or step.facts.get("asker") or step.facts.get("address", "")
@@ -183,10 +205,28 @@ def _implied_address(step: Step, snapshot: Snapshot, device: str) -> tuple[Chang
         if route.destination.endswith(single) and route.type == "unicast" and route.next_hops and route.next_hops[0].index == peer.index
         and not route.next_hops[0].gateway and not route.destination.startswith("fe80")
     ]  # fmt: skip
-    if len(hosts) != 1:
+    known = _remembered(snapshot, there, peer, link) if link and not hosts and single == "/32" else []
+    if len(hosts) + len(known) != 1:
         return ()
-    address = _new(snapshot, step, device, hosts[0], int(single[1:]))
+    local, length = (hosts[0], int(single[1:])) if hosts else known[0]
+    address = _new(snapshot, step, device, local, length)
     return (AddAddress(namespace=step.namespace, link=device, address=address),) if address else ()
+
+
+def _remembered(snapshot: Snapshot, there: str, peer: Link, link: Link) -> list[tuple[str, int]]:
+    """(address, prefix length) that the other end's stack last saw this interface's MAC with."""
+    namespace = ground.namespace(snapshot, there)
+    if namespace is None or isinstance(namespace.neighbours, Unknown):
+        return []
+    stack = peer.master or peer.index
+    own = [one for one in ground.addresses(snapshot, there) if one.index == stack and one.family == 4]
+    return [
+        (entry.address, one.prefix_length)
+        for entry in namespace.neighbours
+        for one in own
+        if entry.index == stack and entry.mac == link.mac and entry.family == 4
+        and contains(network_of(one.local, one.prefix_length), entry.address)
+    ]  # fmt: skip
 
 
 def _advice(step: Step) -> tuple[str, ...]:

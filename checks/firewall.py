@@ -18,7 +18,6 @@ from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.ipsec import policy_text
-from netdoctor.walk.netfilter import RuleSpec, compose
 
 ID: Final = "firewall"
 LAYER: Final = "firewall"
@@ -137,6 +136,8 @@ def _accept(step: Step, snapshot: Snapshot, *, at_line: int) -> tuple[Change, ..
 
 
 def _accept_rule(step: Step, snapshot: Snapshot, at: ChainRef) -> Rule | None:
+    from netdoctor.walk.netfilter import RuleSpec, compose
+
     facts = step.facts
     family = "ip6" if facts.get("packet_family") == "6" else "ip"
     answers = facts.get("ct_state") in ("established", "related")

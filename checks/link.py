@@ -7,7 +7,7 @@ from typing import Final
 
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import owner_of
-from netdoctor.model.change import Change, SetBridgePort, SetLink
+from netdoctor.model.change import Change, SetBridge, SetBridgePort, SetLink
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
@@ -35,6 +35,10 @@ CAUSES = {
     "Verify: `bridge -d link show dev IFACE`. Fix: switch learning or flooding on.",
     "bridge-port-no-pvid": "The bridge filters VLANs and the port has no PVID: untagged frames die. "
     "Verify: `bridge vlan show`. Fix: `bridge vlan add dev IFACE vid N pvid untagged`.",
+    "mac-duplicate": "A container has the MAC of the bridge itself (cloned image, fixed MAC): the bridge takes frames for it as its "
+    "own. Verify: `bridge fdb show`, `ip link` on both. Fix: another MAC for the container.",
+    "address-on-bridge-port": "An interface that was put into a bridge still has its addresses and routes; what comes in by it, the "
+    "bridge takes. Verify: `ip -d link show dev IFACE` says master. Fix: take it out, or move its addresses to the bridge.",
     "hairpin-off": "The packet must go back out of the port it came in by, and hairpin mode is off there. "
     "Verify: `bridge -d link`. Fix: `bridge link set dev IFACE hairpin on`.",
     "vxlan-mismatch": "The tunnel's two ends disagree about the network identifier (VNI) or the UDP port: each drops the other's "
@@ -95,6 +99,12 @@ def _changes(step: Step, device: str) -> tuple[Change, ...]:
         return (SetLink(namespace=step.namespace, link=device, up=True),)
     if step.cause == "bridge-port-missing":
         return (SetLink(namespace=step.namespace, link=device, master=step.facts["bridge"]),)
+    if step.cause == "address-on-bridge-port":
+        return (SetLink(namespace=step.namespace, link=device, master=""),)
+    if step.cause == "bridge-port-blocked" and step.facts.get("stp"):
+        bridge = step.facts["bridge"]
+        forward = SetBridgePort(namespace=step.namespace, link=device, option="state", value=3)
+        return (SetBridge(namespace=step.namespace, link=bridge, option="stp_state", value=0), forward)
     if step.cause == "bridge-port-no-flood":
         wanted = step.facts["option"]
         extra = (
@@ -112,6 +122,8 @@ def _changes(step: Step, device: str) -> tuple[Change, ...]:
 def _advice(step: Step) -> tuple[str, ...]:
     if step.cause in ("interface-missing", "carrier-missing"):
         return ("recreate the container's network (restart the container): nothing here tells what it had before",)
+    if step.cause == "mac-duplicate":
+        return ("give the container's interface a MAC of its own",)
     if step.kind == "encapsulation":
         return (
             "compare `ip -d link show type vxlan` and `bridge fdb show` on both machines, and recreate the end that is wrong",

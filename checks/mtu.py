@@ -7,7 +7,6 @@ from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, Set
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
-from netdoctor.walk.netfilter import RuleSpec, compose
 
 ID: Final = "mtu"
 LAYER: Final = "mtu"
@@ -64,6 +63,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     )  # fmt: skip
     line = int(facts["lost_line"])
     if not line:
+        from netdoctor.walk.netfilter import RuleSpec, compose
+
         spec = RuleSpec(verdict="accept", protocol="icmp", ct_states=("related",))
         return (InsertRule(namespace=step.namespace, at=at, rule=compose(spec, at.backend, at.family), line=1),)
     rule = ground.find_rule(snapshot, step.namespace, at, line)

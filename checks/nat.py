@@ -10,7 +10,6 @@ from netdoctor.model.firewall import Backend, Chain, Table
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.walk.addressing import contains
-from netdoctor.walk.netfilter import RuleSpec, amended, compose
 
 ID: Final = "nat"
 LAYER: Final = "nat"
@@ -87,6 +86,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
 
 
 def _amend(step: Step, snapshot: Snapshot, field: str, value: str) -> tuple[Change, ...]:
+    from netdoctor.walk.netfilter import amended
+
     at = ground.chain_ref(step.facts)
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
     if rule is None:
@@ -107,6 +108,8 @@ def _is_in_use(snapshot: Snapshot, key: str, prefix: str, wanted: str) -> bool:
 
 def _add_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     """A masquerade rule for the source's subnet on the egress, in the NAT chain this host already uses."""
+    from netdoctor.walk.netfilter import RuleSpec, compose
+
     family = "ip6" if step.facts.get("family") == "6" else "ip"
     at, missing = _nat_chain(snapshot, step.namespace, family)
     spec = RuleSpec(
@@ -146,6 +149,8 @@ def _snat_to_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
     if rule is None:
         return ()
+    from netdoctor.walk.netfilter import RuleSpec, compose
+
     original = _before_nat(step)
     spec = RuleSpec(verdict="masquerade", source=ground.subnet_of(snapshot, original), out_device=step.facts["device"])
     after = compose(spec, at.backend, at.family)

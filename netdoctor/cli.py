@@ -487,7 +487,7 @@ def explain(slug: str) -> int:
         near = [name for name in known if any(word in name for word in slug.split("-"))] or known
         raise NetdoctorError(f"{slug}: no such cause; perhaps {', '.join(near[:6])}")
     check, text = found
-    click.echo(f"{slug}  (layer {check.LAYER}: {' '.join((check.__doc__ or '').split())})\n")
+    click.echo(f"{slug}  (layer {check.LAYER})\n")
     for part in (
         text.replace("Verify:", "\nVerify:")
         .replace("Fix:", "\nFix:")

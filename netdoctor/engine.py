@@ -9,8 +9,6 @@ from netdoctor.model.diagnosis import Basis, Case, Cause, CheckResult, Diagnosis
 from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
-from netdoctor.walk.blame import upstream_of
-from netdoctor.walk.view import View
 
 TARGET, LARGE, HOST, HOST_LARGE = "target", "large", "host", "host large"
 FAILED = ("refused", "silent", "error", "local-error")
@@ -394,9 +392,3 @@ def warnings_of(case: Case, conclusion: Conclusion, snapshot: Snapshot) -> tuple
             advice=("the model is wrong here, or the state changed meanwhile: please report it",),
         ),
     )
-
-
-def upstream_names(snapshot: Snapshot, case: Case) -> frozenset[NamespaceId]:
-    """The namespaces that lie beyond the host on the question's way."""
-    target = leg_of(case, TARGET)
-    return upstream_of(View(snapshot), target.trip) if target else frozenset()

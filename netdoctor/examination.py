@@ -1,17 +1,15 @@
 """One question from target to diagnosis: observe and walk by turns, probe meanwhile, conclude, mend the model, go on."""
 
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from netdoctor import __version__, checks, engine, question, target
 from netdoctor.errors import NetdoctorError
-from netdoctor.fix.effect import effects
 from netdoctor.model.change import Change, SetLink
 from netdoctor.model.diagnosis import Case, Cause, Diagnosis, Leg, Question
 from netdoctor.model.evidence import Evidence, Ping
@@ -20,13 +18,14 @@ from netdoctor.model.network import ConntrackEntry, ConntrackTuple
 from netdoctor.model.snapshot import NamespaceId, Need, Provenance, Snapshot
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.wire import NETLINK_NETFILTER
-from netdoctor.observe import conntrack
 from netdoctor.observe.observer import Observer
 from netdoctor.probe.board import Board
 from netdoctor.probe.echo import Echo
 from netdoctor.probe.echo import open_socket as open_echo
-from netdoctor.probe.transport import Connect, Datagram, open_datagram, open_stream
 from netdoctor.walk.walker import walk
+
+if TYPE_CHECKING:
+    from netdoctor.probe.transport import Connect, Datagram
 
 MAX_TURNS, MAX_CAUSES = 400, 6
 PATIENCE_S, EARLY_S, HOP_PATIENCE_S = 1.3, 0.2, 0.25
@@ -170,8 +169,8 @@ class Examination:
         self._add(leg, namespace, lambda: self._datagram(leg, namespace, server, 53, name))
 
     def _found(self, leg: str) -> list[str]:
-        probe = self.board.probes.get(leg)
-        return probe.found if isinstance(probe, Datagram) else []
+        found: list[str] = getattr(self.board.probes.get(leg), "found", [])
+        return found
 
     # Probes ------------------------------------------------------------------------------------------------------
 
@@ -191,10 +190,14 @@ class Examination:
     def _echo(self, leg: str, namespace: NamespaceId, address: str) -> Echo:
         return Echo(leg, namespace, address, open_echo(6 if ":" in address else 4))
 
-    def _datagram(self, leg: str, namespace: NamespaceId, address: str, port: int, name: str = "") -> Datagram:
+    def _datagram(self, leg: str, namespace: NamespaceId, address: str, port: int, name: str = "") -> "Datagram":
+        from netdoctor.probe.transport import Datagram, open_datagram
+
         return Datagram(leg, namespace, address, port, open_datagram(6 if ":" in address else 4), name)
 
-    def _connect(self, leg: str, namespace: NamespaceId, address: str, port: int) -> Connect:
+    def _connect(self, leg: str, namespace: NamespaceId, address: str, port: int) -> "Connect":
+        from netdoctor.probe.transport import Connect, open_stream
+
         http = self.options.http or port in HTTP_PORTS
         return Connect(leg, namespace, address, port, open_stream(6 if ":" in address else 4), http=http)
 
@@ -243,7 +246,7 @@ class Examination:
         changes = tuple(changes)
         snapshot = self.observer.answer(snapshot, ends_needed(snapshot, changes))
         for _ in range(MAX_TURNS):
-            trip = walk(effects(changes, snapshot) if changes else snapshot, flow)
+            trip = walk(mended(snapshot, changes), flow)
             if not trip.needs:
                 return trip, snapshot
             snapshot = self.observer.answer(snapshot, trip.needs)
@@ -311,6 +314,8 @@ class Examination:
             or probe.family == 6
         ):
             return {}
+        from netdoctor.observe import conntrack
+
         found = snapshot.namespaces[snapshot.target].addresses
         reader = self.observer.reader(snapshot.host, NETLINK_NETFILTER)
         entries = []
@@ -330,6 +335,21 @@ class Examination:
         return _examined(case, conclusion, found)
 
 
+def _taken_in(cause: Cause, causes: list[Cause]) -> bool:
+    """Adds the cause; one that is known gets the further changes it needs (the way back of the same policy).
+
+    False when it was there already with the same changes: they do not help.
+    """
+    for number, other in enumerate(causes):
+        if (other.slug, other.namespace, other.object) == (cause.slug, cause.namespace, cause.object):
+            if not cause.changes or any(change in other.changes for change in cause.changes):
+                return False
+            causes[number] = replace(other, changes=(*other.changes, *cause.changes))
+            return True
+    causes.append(cause)
+    return True
+
+
 def ends_needed(snapshot: Snapshot, changes: Iterable[Change]) -> list[Need]:
     """The far ends of the cables that the changes bring up: without them the model cannot tell whether carrier comes."""
     needs = []
@@ -343,6 +363,16 @@ def ends_needed(snapshot: Snapshot, changes: Iterable[Change]) -> list[Need]:
     return needs
 
 
+def mended(snapshot: Snapshot, changes: Iterable[Change]) -> Snapshot:
+    """The snapshot with these changes made on the model."""
+    changes = tuple(changes)
+    if not changes:
+        return snapshot
+    from netdoctor.fix.effect import effects
+
+    return effects(changes, snapshot)
+
+
 def find_causes(
     walked: Callable[[Snapshot, Flow, Iterable[Change]], tuple[RoundTrip, Snapshot]],
     case: Case,
@@ -351,31 +381,27 @@ def find_causes(
 ) -> Found:
     """Every independent root cause in the packet's order: each one's changes are made on the model, and it walks again."""
     step = conclusion.culprit if conclusion.verdict == "fail" else None
-    mended = False
+    works = False
     causes: list[Cause] = []
     changes: list[Change] = []
     crashed: dict[str, str] = {}
     flow = _flow_of(case, conclusion)
     while step is not None and len(causes) < MAX_CAUSES:
-        model = effects(changes, snapshot)
+        model = mended(snapshot, changes)
         try:
             cause = checks.cause_of(step, model)
         except Exception as error:
             crashed[checks.check_of(step.kind).ID] = f"{type(error).__name__}: {error}"
             cause = _untold(step)
-        if any(
-            (other.slug, other.namespace, other.object) == (cause.slug, cause.namespace, cause.object)
-            for other in causes
-        ):
+        if not _taken_in(cause, causes):
             break
-        causes.append(cause)
         if not cause.changes or flow is None:
             break
         changes += cause.changes
         trip, snapshot = walked(snapshot, flow, changes)
         step = trip.fatal
-        mended = step is None
-    return Found(tuple(causes), crashed, snapshot, mended)
+        works = step is None
+    return Found(tuple(causes), crashed, snapshot, works)
 
 
 def _examined(case: Case, conclusion: engine.Conclusion, found: Found) -> Examined:
@@ -404,7 +430,7 @@ def offline(snapshot: Snapshot, asked: Question, evidence: Evidence | None) -> E
 
     def walked(here: Snapshot, flow: Flow, changes: Iterable[Change] = ()) -> tuple[RoundTrip, Snapshot]:
         changes = tuple(changes)
-        return walk(effects(changes, here) if changes else here, flow), here
+        return walk(mended(here, changes), flow), here
 
     if address:
         flow = question.flow(asked, snapshot.target, address)
@@ -441,8 +467,8 @@ def provenance() -> Provenance:
     """Who looks, when, on what, with which rights."""
     return Provenance(
         netdoctor=__version__,
-        kernel=platform.release(),
-        hostname=platform.node(),
+        kernel=os.uname().release,
+        hostname=os.uname().nodename,
         started_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         arguments=tuple(sys.argv[1:]),
         user_id=os.geteuid(),

@@ -1,9 +1,8 @@
 """Diagnosis -> Report: ids become names, changes become commands, journeys become hops."""
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from netdoctor.engine import leg_of
-from netdoctor.fix.plan import Plan, make_plan
 from netdoctor.model.diagnosis import (
     Case,
     Cause,
@@ -20,6 +19,9 @@ from netdoctor.model.evidence import Ping
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 from netdoctor.reports.json import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from netdoctor.fix.plan import Plan
 
 
 def report_of(snapshot: Snapshot, case: Case, diagnosis: Diagnosis) -> Report:
@@ -54,11 +56,14 @@ def _name(snapshot: Snapshot, key: NamespaceId) -> str:
     return snapshot.namespaces[key].name if key in snapshot.namespaces else key
 
 
-def _causes(causes: Iterable[Cause], snapshot: Snapshot) -> list[ReportCause]:
+def _causes(causes: tuple[Cause, ...], snapshot: Snapshot) -> list[ReportCause]:
     """Each cause with the commands of its own changes, planned on the state that the causes before it leave."""
+    found: list[ReportCause] = []
+    if not causes:
+        return found
     from netdoctor.fix.effect import effects
+    from netdoctor.fix.plan import make_plan
 
-    found = []
     for cause in causes:
         plan = make_plan(cause.changes, snapshot)
         found.append(_cause(cause, plan, snapshot))
@@ -66,7 +71,7 @@ def _causes(causes: Iterable[Cause], snapshot: Snapshot) -> list[ReportCause]:
     return found
 
 
-def _cause(cause: Cause, plan: Plan, snapshot: Snapshot) -> ReportCause:
+def _cause(cause: Cause, plan: "Plan", snapshot: Snapshot) -> ReportCause:
     return ReportCause(
         id=cause.slug,
         layer=cause.layer,

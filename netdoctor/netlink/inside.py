@@ -4,9 +4,8 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
@@ -21,22 +20,53 @@ def enter(fd: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+class Call(Generic[T]):
+    """One call waiting to be run inside a namespace, then its outcome. (concurrent.futures would load logging.)"""
+
+    __slots__ = ("_call", "_done", "_error", "_value", "fd")
+
+    def __init__(self, fd: int, call: Callable[[], T]) -> None:
+        self.fd = fd
+        self._call = call
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Runs it, in the worker."""
+        try:
+            self._value = self._call()
+        except BaseException as error:
+            self._error = error
+        self._done.release()
+
+    def refuse(self, error: BaseException) -> None:
+        """Ends it without running it: the namespace could not be entered."""
+        self._error = error
+        self._done.release()
+
+    def result(self) -> T:
+        """Waits; the call's own exception is raised here."""
+        with self._done:
+            if self._error is not None:
+                raise self._error
+            return self._value  # type: ignore[return-value]
+
+
 class Worker:
     """A thread that runs calls inside namespaces, one at a time, so that the main thread never leaves its own."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[tuple[int, Callable[[], object], Future[object]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[Call[object] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="netns", daemon=True)
         self._thread.start()
 
     def run(self, fd: int, call: Callable[[], T]) -> T:
         """`call()` inside the namespace behind `fd`; its exceptions come back."""
-        return self.start(fd, call).result()
-
-    def start(self, fd: int, call: Callable[[], T]) -> "Future[T]":
-        future: Future[T] = Future()
-        self._calls.put((fd, call, future))  # type: ignore[arg-type]
-        return future
+        waiting = Call(fd, call)
+        self._calls.put(waiting)  # type: ignore[arg-type]
+        return waiting.result()
 
     def close(self) -> None:
         self._calls.put(None)
@@ -44,12 +74,12 @@ class Worker:
 
     def _run(self) -> None:
         inside = -1
-        while (item := self._calls.get()) is not None:
-            fd, call, future = item
-            try:
-                if fd != inside:
-                    enter(fd)
-                    inside = fd
-                future.set_result(call())
-            except BaseException as error:
-                future.set_exception(error)
+        while (waiting := self._calls.get()) is not None:
+            if waiting.fd != inside:
+                try:
+                    enter(waiting.fd)
+                except OSError as error:
+                    waiting.refuse(error)
+                    continue
+                inside = waiting.fd
+            waiting.run()

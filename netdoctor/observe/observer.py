@@ -158,6 +158,7 @@ class Observer:
         found = sysctls.read_global()
         for device in devices:
             found.update(sysctls.read_device(device))
+
         protocols = _netlink_protocols()
         xfrm = self._reader_here(key, NETLINK_XFRM) if NETLINK_XFRM in protocols else None
         tracked = conntrack.in_use() and NETLINK_NETFILTER in protocols
@@ -295,12 +296,14 @@ class Observer:
         return replace(namespace, ruleset=Ruleset(tables=changed))
 
     def _sockets(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
+
         reader = self.reader(namespace.id, NETLINK_SOCK_DIAG)
         return replace(namespace, sockets=_known(lambda: sockets.read_sockets(reader), "sockets"))
 
     def _conntrack(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
         if isinstance(namespace.conntrack, Unknown):
             return replace(namespace, conntrack_entries=())
+
         reader = self.reader(namespace.id, NETLINK_NETFILTER)
         found = _known(lambda: conntrack.dump(reader, 4) + conntrack.dump(reader, 6), "conntrack entries")
         return replace(namespace, conntrack_entries=found)

@@ -20,7 +20,10 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
     if fatal is None:
         return blame_nat.doubted(view, trip)
     culprit = (
-        blame_nat.forgotten(view, trip, fatal)
+        blame_route.duplicated(view, trip)
+        or blame_route.unbridged(view, trip)
+        or blame_route.foreign_address(view, trip, fatal)
+        or blame_nat.forgotten(view, trip, fatal)
         or blame_nat.dead_target(view, trip, fatal)
         or blame_nat.untranslated(view, trip, fatal, beyond)
         or blame_route.misrouted_reply(view, trip, fatal, beyond)

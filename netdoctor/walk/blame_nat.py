@@ -318,6 +318,22 @@ def _forgotten_step(view: View, trip: RoundTrip, fatal: Step, host: NamespaceId)
         )  # fmt: skip
     if fatal.cause != "answer-misdelivered":
         return None
+    untracked = next(
+        (
+            step
+            for step in (trip.reply.steps if trip.reply else ())
+            if step.kind == "conntrack" and step.namespace == host and step.outcome == "pass"
+        ),
+        None,
+    )
+    if untracked is not None:
+        return replace(
+            untracked,
+            outcome="block",
+            cause="notrack",
+            summary=f"a rule in {name} exempts the answer from connection tracking (notrack): it is not translated back",
+            facts={**untracked.facts, "rule_family": untracked.facts.get("family", "")},
+        )
     zones = _zone_rules(trip, host)
     return replace(
         fatal, kind="conntrack", cause="conntrack-zone-mismatch" if zones else "answer-not-translated", namespace=host,

@@ -8,10 +8,162 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, network_of
 from netdoctor.walk.layer2 import Frame, Spread, link_text
+from netdoctor.walk.routing import Query, lookup
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
 ALWAYS_DOWN_KINDS = ("ifb", "dummy", "tun", "sit", "gre", "ipip", "tunl", "ip6tnl", "erspan")
+
+
+def duplicated(view: View, trip: RoundTrip) -> Step | None:
+    """An address that the packet relies on is configured in two stacks of one link: the packet went to the wrong one."""
+    for step in trip.steps:
+        if step.kind != "neighbour" or step.outcome != "pass" or not step.facts.get("next_hop"):
+            continue
+        found = _duplicate(view, step, step.facts["next_hop"])
+        if found is not None:
+            return found
+    return None
+
+
+def _duplicate(view: View, step: Step, address: str) -> Step | None:
+    link = view.link(step.namespace, step.facts["link"])
+    if link is None:
+        return None
+    owners = [
+        (there, other)
+        for there, other in _stacks_on(view, step.namespace, link)
+        if any(one.local == address for one in view.addresses(there))
+    ]
+    if any(one.local == address for one in view.addresses(step.namespace)):
+        owners.append((step.namespace, link))
+    places = list(dict.fromkeys(there for there, _ in owners))
+    if len(places) < 2:
+        return None
+    snapshot = view.snapshot
+    wrong = next((there for there in places if there not in (snapshot.host, snapshot.target)), places[-1])
+    device = next(other.name for there, other in owners if there == wrong)
+    names = " and ".join(view.name(there) for there in places)
+    return replace(
+        step,
+        kind="address-owner",
+        namespace=wrong,
+        outcome="block",
+        device=device,
+        cause="duplicate-address",
+        summary=f"{address} is configured twice on one link, in {names}: packets for it go to whichever answered",
+        facts={"link": device, "address": address, "holders": names},
+    )
+
+
+def unbridged(view: View, trip: RoundTrip) -> Step | None:
+    """The request came to the host by a cable that is no port of the bridge by which the host would answer."""
+    host = view.snapshot.host
+    entry = _entry_to(trip, host)
+    if entry is None or trip.flow.namespace == host:
+        return None
+    source = _source_of(entry)
+    came = view.link(host, entry.device)
+    back = lookup(view, host, Query(trip.flow.family, "", source)) if source else None
+    bridge = view.link(host, back.hop.index) if back and back.hop and back.type == "unicast" else None
+    if came is None or bridge is None or bridge.kind != "bridge" or bridge.index == came.index:
+        return None
+    if _global_addresses(view, host, came, trip.flow.family):
+        return None
+    port = came if came.kind == "veth" and not came.master else _port_of(view, trip, host, came)
+    if port is None or not _directly_attached(view, host, came, source):
+        return None
+    where = "no port of it" if port.index == came.index else f"a port of {came.name}"
+    return replace(
+        entry,
+        kind="bridge",
+        outcome="block",
+        device=port.name,
+        cause="bridge-port-missing",
+        summary=f"{port.name}, the host's end of the cable to {source}, should be a port of bridge {bridge.name} and is {where}",
+        because=(Because(kind="link", namespace=host, text=link_text(port)),),
+        facts={"link": port.name, "bridge": bridge.name, "came_by": came.name},
+    )
+
+
+def _entry_to(trip: RoundTrip, key: NamespaceId) -> Step | None:
+    """The step by which the request first comes into a namespace."""
+    return next(
+        (one for one in trip.forward.steps if one.kind == "device" and one.outcome == "pass" and one.namespace == key),
+        None,
+    )
+
+
+def _global_addresses(view: View, key: NamespaceId, link: Link, family: int) -> list[Address]:
+    return [
+        one for one in view.addresses(key) if one.index == link.index and one.family == family and one.scope == "global"
+    ]
+
+
+def _port_of(view: View, trip: RoundTrip, host: NamespaceId, bridge: Link) -> Link | None:
+    """The port of `bridge` that leads to the flow's own namespace."""
+    if bridge.kind != "bridge":
+        return None
+    for link in view.links(host):
+        if link.master == bridge.index and link.kind == "veth":
+            found = view.peer(host, link)
+            if isinstance(found, tuple) and found[0] == trip.flow.namespace:
+                return link
+    return None
+
+
+def _source_of(step: Step) -> str:
+    """The source address of the packet as this step saw it."""
+    source = step.packet.partition(" -> ")[0]
+    if source.startswith("["):
+        return source[1:].partition("]")[0]
+    return source.partition(":")[0] if source.count(":") == 1 else source
+
+
+def foreign_address(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """The container's address belongs to another subnet than the link it sits on: the router there has no way back to it."""
+    target = trip.flow.namespace
+    entry = next(
+        (
+            one
+            for one in trip.forward.steps
+            if one.kind == "device" and one.outcome == "pass" and one.namespace != target
+        ),
+        None,
+    )
+    if entry is None or target == view.snapshot.host:
+        return None
+    source, router, family = _source_of(entry), entry.namespace, trip.flow.family
+    came = view.link(router, entry.device)
+    mine = next((one for one in view.addresses(target) if one.local == source), None)
+    theirs = _global_addresses(view, router, came, family) if came else []
+    if came is None or mine is None or not theirs or any(one.peer for one in (*theirs, mine)):
+        return None
+    if any(_share(mine, one) for one in theirs):
+        return None
+    back = lookup(view, router, Query(family, "", source))
+    if back.hop is not None and back.hop.index == came.index:
+        return None
+    device = view.device_name(target, mine.index)
+    text, there = f"{source}/{mine.prefix_length}", f"{theirs[0].local}/{theirs[0].prefix_length}"
+    return replace(
+        fatal,
+        kind="address-owner",
+        namespace=target,
+        outcome="block",
+        device=device,
+        cause="address-wrong-subnet",
+        summary=f"{device} in {view.name(target)} has {text}, but its link's network is {there} ({came.name} in {view.name(router)})",
+        because=(Because(kind="address", namespace=target, text=f"inet {text} dev {device}"),),
+        facts={"link": device, "address": source, "family": str(family), "other": there, "symptom": fatal.summary},
+    )
+
+
+def _share(mine: Address, other: Address) -> bool:
+    """True when either address lies in the other's subnet."""
+    return contains(network_of(other.local, other.prefix_length), mine.local) or contains(
+        network_of(mine.local, mine.prefix_length), other.local
+    )
 
 
 def misrouted_reply(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
@@ -41,14 +193,7 @@ def _asker(trip: RoundTrip, step: Step) -> str:
     """The source of the request as it entered this step's namespace."""
     for one in trip.forward.steps:
         if one.kind == "device" and one.outcome == "pass" and one.namespace == step.namespace:
-            source = one.packet.split(" -> ")[0]
-            return (
-                source[1:].split("]")[0]
-                if source.startswith("[")
-                else source.split(":")[0]
-                if source.count(":") == 1
-                else source
-            )
+            return _source_of(one)
     return ""
 
 
@@ -70,6 +215,24 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
             because=(Because(kind="address", namespace=key, text=f"inet {text} dev {came_by}"), *step.because),
             facts={**facts, "address": text, "local": narrow.local, "length": str(narrow.prefix_length)},
         )  # fmt: skip
+    gateway = _askers_gateway(view, asker) if own and _directly_attached(view, key, link, asker) else None
+    if gateway is not None and not view.local_addresses(key, gateway[0]):
+        return replace(
+            step,
+            kind="address-owner",
+            outcome="block",
+            cause="gateway-address-missing",
+            device=came_by,
+            summary=f"{came_by} in {name} does not have {gateway[0]}, the gateway of {asker}, but {own[0].local}/{own[0].prefix_length}: "
+            f"the way back {gone_text}",
+            because=(
+                Because(
+                    kind="address", namespace=key, text=f"inet {own[0].local}/{own[0].prefix_length} dev {came_by}"
+                ),
+                *step.because,
+            ),
+            facts={**facts, "gateway": gateway[0], "length": str(gateway[1])},
+        )
     captured = bool(gone) and not step.facts.get("prefix", "").endswith("/0")
     if not own and _directly_attached(view, key, link, asker) and not captured:
         return replace(
@@ -84,6 +247,23 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
         else f"{name} has no route back to {asker} by {came_by}: it {gone_text}"
     )
     return replace(step, outcome="block", cause=cause, summary=text, device=came_by, facts=facts)
+
+
+def _askers_gateway(view: View, asker: str) -> tuple[str, int] | None:
+    """The on-link gateway of the stack that has this address, with its prefix length."""
+    for key, namespace in view.snapshot.namespaces.items():
+        if (
+            isinstance(namespace.addresses, Unknown)
+            or isinstance(namespace.routes, Unknown)
+            or key == view.snapshot.host
+        ):
+            continue
+        mine = next((one for one in namespace.addresses if one.local == asker), None)
+        for route in namespace.routes if mine else ():
+            for hop in route.next_hops:
+                if mine and hop.gateway and contains(network_of(mine.local, mine.prefix_length), hop.gateway):
+                    return hop.gateway, mine.prefix_length
+    return None
 
 
 def _narrow(own: list[Address], asker: str) -> Address | None:
@@ -136,6 +316,19 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     others = _stacks_on(view, key, link)
     if gateway:
         return _dead_gateway(view, fatal, key, link, gateway, others, family)
+    wide = _too_wide(view, key, link, next_hop, others)
+    if wide is not None:
+        mine, length = wide
+        text = f"{mine.local}/{mine.prefix_length}"
+        return replace(
+            fatal,
+            kind="address-owner",
+            cause="address-prefix-wide",
+            summary=f"{link.name} in {view.name(key)} has {text}, so {next_hop} looks like a neighbour, and nobody there has it: "
+            f"the link's network is a /{length}",
+            because=(*fatal.because, Because(kind="address", namespace=key, text=f"inet {text} dev {link.name}")),
+            facts={**fatal.facts, "address": text, "local": mine.local, "length": str(length), "family": str(family)},
+        )
     owner = _owner_elsewhere(view, next_hop)
     route = fatal.facts.get("route", "")
     if route.startswith("default") or (owner is None and _outside_own_subnets(view, key, link, next_hop)):
@@ -149,6 +342,31 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         cause="destination-unowned",
         summary=f"nobody on {link.name} of {view.name(key)} has the address {next_hop}",
     )
+
+
+def _too_wide(
+    view: View, key: NamespaceId, link: Link, next_hop: str, others: list[tuple[NamespaceId, Link]]
+) -> tuple[Address, int] | None:
+    """The address whose short prefix makes the next hop look on-link, and the length that the link's router has."""
+    mine = next(
+        (
+            one
+            for one in view.addresses(key)
+            if one.index == link.index and contains(network_of(one.local, one.prefix_length), next_hop)
+        ),
+        None,
+    )
+    for there, other in others if mine is not None else ():
+        for one in _global_addresses(view, there, other, mine.family if mine else 4):
+            network = network_of(one.local, one.prefix_length)
+            if (
+                mine
+                and one.prefix_length > mine.prefix_length
+                and contains(network, mine.local)
+                and not contains(network, next_hop)
+            ):
+                return mine, one.prefix_length
+    return None
 
 
 def _dead_gateway(
@@ -254,6 +472,9 @@ def routeless(view: View, fatal: Step) -> Step | None:
         )  # fmt: skip
     if outward and not any(link.index in addressed for link in outward):
         return _addressless(view, fatal, key, outward[0], family)
+    single = _single_address(view, key, outward, family)
+    if single is not None:
+        return _too_narrow(view, fatal, key, *single)
     default = any(route.destination in ("0.0.0.0/0", "::/0") and route.family == family for route in view.routes(key))
     cause = "route-missing" if default else "default-route-missing"
     skipped = fatal.facts.get("skipped", "")
@@ -272,6 +493,54 @@ def routeless(view: View, fatal: Step) -> Step | None:
         fatal, cause=cause, summary=f"{view.name(key)} has no {kind} to {fatal.facts['destination']}{text}",
         facts={**fatal.facts, "family": str(family), "link": outward[0].name if outward else ""},
     )  # fmt: skip
+
+
+def _single_address(
+    view: View, key: NamespaceId, links: list[Link], family: int
+) -> tuple[Link, Address, Address] | None:
+    """A /32 (or /128) whose link's router has a whole network around it, and no route that would make up for it."""
+    if key == view.snapshot.host or any(
+        route.family == family
+        and route.next_hops
+        and route.table == 254
+        and not route.destination.startswith("fe80")
+        and route.type == "unicast"
+        for route in view.routes(key)
+    ):
+        return None
+    for link in links:
+        for mine in _global_addresses(view, key, link, family):
+            if mine.prefix_length != (32 if family == 4 else 128) or mine.peer:
+                continue
+            for there, other in _stacks_on(view, key, link) if link.up else ():
+                for one in _global_addresses(view, there, other, family):
+                    if one.prefix_length < mine.prefix_length and contains(
+                        network_of(one.local, one.prefix_length), mine.local
+                    ):
+                        return link, mine, one
+    return None
+
+
+def _too_narrow(view: View, fatal: Step, key: NamespaceId, link: Link, mine: Address, other: Address) -> Step:
+    text = f"{mine.local}/{mine.prefix_length}"
+    return replace(
+        fatal,
+        kind="address-owner",
+        cause="address-prefix-narrow",
+        device=link.name,
+        summary=f"{link.name} in {view.name(key)} has {text}: no neighbour is on-link for it, and it has no route to a gateway",
+        because=(Because(kind="address", namespace=key, text=f"inet {text} dev {link.name}"),),
+        facts={
+            **fatal.facts,
+            "link": link.name,
+            "address": text,
+            "local": mine.local,
+            "length": str(other.prefix_length),
+            "asker": other.local,
+            "family": str(mine.family),
+            "wanted_length": str(other.prefix_length),
+        },
+    )
 
 
 def _addressless(view: View, fatal: Step, key: NamespaceId, link: Link, family: int) -> Step:

@@ -98,6 +98,7 @@ class Firewall:
                 links={link.name: link for link in self.view.links(key)},
                 address_type=lambda address, device: address_type(self.view, key, address),
                 fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
+                ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
                 has_listener=lambda packet: self._has_listener(key, packet),
             )
         return self._facts[key]
@@ -293,7 +294,8 @@ class Firewall:
         )  # fmt: skip
 
     def _passed(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
-        rule = result.rule
+        asked = result.notrack or result.zone is not None
+        rule = result.matched[-1] if asked and result.matched else result.rule
         by = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
         changes = _changes(packet, result.packet)
         return trail.step(

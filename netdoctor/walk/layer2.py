@@ -211,6 +211,10 @@ class Spread:
             return
         if port is not None and not self._may_enter(key, bridge, port):
             return
+        if port is None and not self.frame.flooded and self._is_own_mac(key, bridge):
+            text = f"has the MAC {self.frame.destination} that the bridge takes for its own: frames to it never leave the bridge"
+            self._bridge_obstacle(key, bridge, text)
+            return
         if port is not None and (self.frame.flooded or self._is_own_mac(key, bridge)):
             yield from self._accept_by_bridge(key, bridge, port, points)
             if not self.frame.flooded:
@@ -414,6 +418,20 @@ class Spread:
             )  # fmt: skip
         )
 
+    def _bridge_obstacle(self, key: NamespaceId, bridge: Link, text: str) -> None:
+        self.obstacles.append(
+            self.trail.step(
+                "bridge",
+                key,
+                "block",
+                f"somebody on bridge {bridge.name} {text}",
+                Because(kind="link", namespace=key, text=link_text(bridge)),
+                device=bridge.name,
+                cause="mac-duplicate",
+                facts={"link": bridge.name, "bridge": bridge.name, "mac": self.frame.destination},
+            )  # fmt: skip
+        )
+
     def _port_obstacle(
         self, key: NamespaceId, bridge: Link, port: Link, cause: str, text: str, option: str = ""
     ) -> None:
@@ -430,6 +448,7 @@ class Spread:
                     "link": port.name,
                     "bridge": bridge.name,
                     "option": option,
+                    "stp": "1" if bridge.bridge and bridge.bridge.stp else "",
                     "state": str(port.port.state if port.port else ""),
                 },
             )  # fmt: skip

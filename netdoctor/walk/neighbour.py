@@ -90,7 +90,6 @@ class Resolver:
                 facts={"link": link.name, "next_hop": next_hop},
             )  # fmt: skip
         )
-        return None
 
     def _by_entry(
         self, trail: Trail, key: NamespaceId, link: Link, entry: Neighbour, packet: Packet, facts: dict[str, str]
@@ -103,7 +102,10 @@ class Resolver:
             return Hop(end, entry.mac, text)
         owner = self._quiet_owner(key, link, entry.address, packet)
         if owner is not None and owner.link.mac != entry.mac:
-            self._wrong_mac(trail, key, link, entry, owner.link.mac, owner)
+            if entry.state == "permanent":
+                self._wrong_mac(trail, key, link, entry, owner.link.mac, owner)
+            trail.add(self._stale(trail, key, link, entry, owner))
+            return Hop(owner, owner.link.mac, f"{entry.address} is at {owner.link.mac}, once {entry.mac} is forgotten")
         if end is not None:
             return Hop(end, entry.mac, text)
         if spread.unseen:
@@ -134,28 +136,32 @@ class Resolver:
     def _wrong_mac(
         self, trail: Trail, key: NamespaceId, link: Link, entry: Neighbour, right: str, owner: End | None
     ) -> None:
-        text = neighbour_text(link, entry)
         rest = f", but {entry.address} has {right}" if right else ", which no interface there has"
+        text = f"{self.view.name(key)} sends packets for {entry.address} to {entry.mac}{rest}"
+        facts = self._entry_facts(link, entry, right, owner)
+        because = Because(kind="neighbour", namespace=key, text=facts["entry"])
         trail.dies(
             trail.step(
-                "neighbour",
-                key,
-                "block",
-                f"{self.view.name(key)} sends packets for {entry.address} to {entry.mac}{rest}",
-                Because(kind="neighbour", namespace=key, text=text),
-                device=link.name,
-                cause="neighbour-wrong-mac" if entry.state == "permanent" else "neighbour-stale-mac",
-                facts={
-                    "link": link.name,
-                    "address": entry.address,
-                    "mac": entry.mac,
-                    "right": right,
-                    "state": entry.state,
-                    "owner": self.view.name(owner.namespace) if owner else "",
-                    "entry": text,
-                },
-            )  # fmt: skip
+                "neighbour", key, "block", text, because, device=link.name, cause="neighbour-wrong-mac", facts=facts
+            )
         )
+
+    def _stale(self, trail: Trail, key: NamespaceId, link: Link, entry: Neighbour, owner: End) -> Step:
+        """A learned entry that is out of date: the kernel finds out after some seconds of silence, so it is a doubt."""
+        facts = self._entry_facts(link, entry, owner.link.mac, owner)
+        text = (
+            f"{self.view.name(key)} still sends packets for {entry.address} to {entry.mac}, but it has {owner.link.mac}"
+        )
+        because = Because(kind="neighbour", namespace=key, text=facts["entry"])
+        return trail.step(
+            "neighbour", key, "unknown", text, because, device=link.name, cause="neighbour-stale-mac", facts=facts
+        )
+
+    def _entry_facts(self, link: Link, entry: Neighbour, right: str, owner: End | None) -> dict[str, str]:
+        return {
+            "link": link.name, "address": entry.address, "mac": entry.mac, "right": right, "state": entry.state,
+            "owner": self.view.name(owner.namespace) if owner else "", "entry": neighbour_text(link, entry),
+        }  # fmt: skip
 
     def _ask(
         self, trail: Trail, key: NamespaceId, link: Link, next_hop: str, packet: Packet, facts: dict[str, str]
@@ -171,14 +177,21 @@ class Resolver:
             refusal = self._answers(trail, key, link, end, next_hop, request)
             if refusal is None:
                 return Hop(
-                    end,
+                    self._unicast(trail, key, link, end, next_hop),
                     end.link.mac,
                     f"{next_hop} is at {end.link.mac} ({end.link.name} in {self.view.name(end.namespace)} answers)",
                 )
             if refusal.cause:
                 refusals.append(refusal)
         self._nobody(trail, key, link, next_hop, spread, refusals, facts)
-        return None
+
+    def _unicast(self, trail: Trail, key: NamespaceId, link: Link, end: End, next_hop: str) -> End:
+        """The same stack by frames to its own MAC: flags and pinned entries may stop those though requests are flooded."""
+        spread = Spread(self.view, trail, Frame(link.mac, end.link.mac))
+        found = next((one for one in spread.ends(key, link) if one.namespace == end.namespace), None)
+        if found is None:
+            self._stop(trail, key, link, spread, next_hop)
+        return found
 
     def _check_solicits(self, trail: Trail, key: NamespaceId, link: Link, next_hop: str, family: int) -> None:
         ip = "ipv4" if family == 4 else "ipv6"
@@ -262,6 +275,8 @@ class Resolver:
 
         spread = Spread(self.view, quiet, Frame(end.link.mac, link.mac))
         back = next((one for one in spread.ends(end.namespace, end.link) if one.namespace == key), None)
+        if back is not None and back.link.index != link.index:
+            raise Dead(self._enslaved(quiet, key, link, back.link))
         if back is None:
             if spread.obstacles:
                 raise Dead(spread.obstacles[0])
@@ -279,6 +294,17 @@ class Resolver:
                 raise Dead(step)
         self.filters.pass_points(quiet, back.points, answer)
         self._input_filter(quiet, back, answer)
+
+    def _enslaved(self, quiet: Trail, key: NamespaceId, link: Link, bridge: Link) -> Step:
+        """An interface with addresses that is a bridge's port: what comes back to it, the bridge takes."""
+        from netdoctor.walk.layer2 import link_text
+
+        return quiet.step(
+            "bridge", key, "block",
+            f"{link.name} in {self.view.name(key)} has an address and is a port of {bridge.name}: answers go to the bridge",
+            Because(kind="link", namespace=key, text=link_text(link)), device=link.name, cause="address-on-bridge-port",
+            facts={"link": link.name, "bridge": bridge.name},
+        )  # fmt: skip
 
     def _owns4(self, trail: Trail, end: End, next_hop: str, request: Packet) -> Step | None:
         """arp_process: the address must be local (and arp_ignore, arp_filter agree) or proxied; the asker believable."""

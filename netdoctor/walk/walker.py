@@ -7,13 +7,13 @@ from msgspec.structs import replace
 from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip, StepKind
 from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId, Snapshot
-from netdoctor.walk import blame, delivery, sizes
+from netdoctor.walk import delivery, sizes
 from netdoctor.walk.addressing import is_link_local, is_loopback
 from netdoctor.walk.connections import Connections, answer_to
 from netdoctor.walk.filters import Filters
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.ipsec import policy_step
-from netdoctor.walk.layer2 import End, Point, down_step
+from netdoctor.walk.layer2 import End, Point, down_step, port_text
 from netdoctor.walk.neighbour import Resolver
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from netdoctor.walk.routing import MAIN, Lookup, Query, local_device, lookup, route_text, rule_text, select_source
@@ -38,6 +38,10 @@ def walk(snapshot: Snapshot, flow: Flow) -> RoundTrip:
         trip = walker.round_trip()
     except Lacking as lacking:
         return RoundTrip(flow=flow, forward=Journey(direction="forward", end="unknown"), needs=lacking.needs)
+    if trip.fatal is None and trip.forward.end != "left":
+        return trip
+    from netdoctor.walk import blame
+
     try:
         return blame.attributed(view, trip)
     except Lacking as lacking:
@@ -60,6 +64,7 @@ class Walker:
         self.received: tuple[NamespaceId, Packet] | None = None
         self.depth = 0
         self.tunnel = False
+        self.entered: dict[NamespaceId, Point] = {}
 
     def round_trip(self) -> RoundTrip:
         forward = self._journey("forward", lambda: self._originate(self.flow.namespace, self._first_packet()))
@@ -334,7 +339,17 @@ class Walker:
         next_hop = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
         packet = replace(packet, source_mac=device.mac)
         hop = self.resolver.resolve(self.trail, key, device, next_hop, packet, self._route_facts(key, packet, found))
-        self.trail.passed("neighbour", key, hop.text, device=device.name, packet=str(packet))
+        self.trail.add(
+            self.trail.step(
+                "neighbour",
+                key,
+                "pass",
+                hop.text,
+                device=device.name,
+                packet=str(packet),
+                facts={"link": device.name, "next_hop": next_hop},
+            )  # fmt: skip
+        )
         if hop.end is None:
             raise Left("out of sight")
         self._carry(packet, hop.end, hop.mac)
@@ -349,6 +364,7 @@ class Walker:
         """Over the wire to the next stack, past the filters in between."""
         sizes.check_wire(self, end.points, packet)
         self._underlays(end.points, packet)
+        self._refuse_hairpin(end.points, packet)
         packet = replace(packet, destination_mac=mac)
         packet = self.filters.pass_points(self.trail, end.points, packet)
         first = end.points[0].device if end.points else end.link.name
@@ -367,6 +383,31 @@ class Walker:
         )
         self._receive(end, replace(packet, in_device=end.link.name, out_device="", user_id=None, group_id=None))
 
+    def _refuse_hairpin(self, points: tuple[Point, ...], packet: Packet) -> None:
+        """br_nf_pre_routing_finish: with br_netfilter a packet that DNAT turns back is bridged, so its port must hairpin."""
+        for point in points:
+            entry = self.entered.get(point.namespace)
+            if point.kind != "bridge" or point.in_port or entry is None or entry.device != point.device:
+                continue
+            port = self.view.link(point.namespace, point.out_port)
+            if port is None or port.port is None or port.port.hairpin or entry.in_port != point.out_port:
+                continue
+            if self.view.number(point.namespace, "net/bridge/bridge-nf-call-iptables") != 1:
+                continue
+            self.trail.dies(
+                self.trail.step(
+                    "bridge",
+                    point.namespace,
+                    "block",
+                    f"port {port.name} of bridge {point.device} does not send frames back where they came from (hairpin off)",
+                    Because(kind="bridge-port", namespace=point.namespace, text=port_text(port)),
+                    device=port.name,
+                    packet=str(packet),
+                    cause="hairpin-off",
+                    facts={"link": port.name, "bridge": point.device},
+                )  # fmt: skip
+            )
+
     def _underlays(self, points: tuple[Point, ...], packet: Packet) -> None:
         """The outer packets of tunnels on the way must arrive too."""
         for point in points:
@@ -381,7 +422,9 @@ class Walker:
         ports = [
             point for point in end.points if point.kind == "bridge" and point.namespace == key and not point.out_port
         ]
+        self.entered.pop(key, None)
         if ports and ports[-1].device == device:
+            self.entered[key] = ports[-1]
             packet = replace(packet, in_port=ports[-1].in_port)
         packet = replace(
             packet, conntrack=None if device != "lo" else packet.conntrack, mark=0 if device != "lo" else packet.mark
