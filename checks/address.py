@@ -172,10 +172,11 @@ def _resized(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
 def _undouble(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     """Takes the container's address off the host, unless it is the host's only one there: then the container has the gateway's."""
     address = step.facts.get("source") or step.facts.get("asker") or step.facts.get("address", "")
+    again = _again(step, snapshot, address)
     doubles = [one for one in ground.addresses(snapshot, step.namespace) if one.local == address]
     if not doubles or step.namespace == snapshot.target:
         return ()
-    changes = []
+    changes: list[Change] = []
     for one in doubles:
         device = next((link for link in ground.links(snapshot, step.namespace) if link.index == one.index), None)
         others = [
@@ -188,7 +189,25 @@ def _undouble(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         if device is None or not others:
             return ()
         changes.append(DeleteAddress(namespace=step.namespace, link=device.name, address=one))
-    return tuple(changes)
+    return (*changes, *again)
+
+
+def _again(step: Step, snapshot: Snapshot, address: str) -> tuple[Change, ...]:
+    """An address that failed duplicate detection in the container is tried once more when the other holder is gone."""
+    for one in ground.addresses(snapshot, snapshot.target):
+        if one.local == address and "dadfailed" in one.flags:
+            link = next((entry for entry in ground.links(snapshot, snapshot.target) if entry.index == one.index), None)
+            new = Address(
+                index=one.index,
+                family=one.family,
+                local=one.local,
+                prefix_length=one.prefix_length,
+                flags=("permanent", "nodad"),
+            )
+            if link is not None:
+                delete = DeleteAddress(namespace=snapshot.target, link=link.name, address=one)
+                return (delete, AddAddress(namespace=snapshot.target, link=link.name, address=new))
+    return ()
 
 
 def _implied_address(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:

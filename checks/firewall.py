@@ -11,6 +11,7 @@ from netdoctor.model.change import (
     DeleteRule,
     DeleteXfrmPolicy,
     InsertRule,
+    SetChainPolicy,
 )
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.firewall import Rule
@@ -95,6 +96,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return _drop_qdisc(step, snapshot)
     facts = step.facts
     if facts.get("family") in ("bridge", "arp", "netdev"):
+        if facts.get("line", "0") == "0":
+            return (SetChainPolicy(namespace=step.namespace, at=ground.chain_ref(facts), policy="accept"),)
         return _delete(step, snapshot)
     if facts.get("line", "0") == "0":
         return _accept(step, snapshot, at_line=0)

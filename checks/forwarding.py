@@ -22,6 +22,8 @@ CAUSES = {
     "rp-filter-drops": "Strict reverse path filtering drops packets whose source would be answered by another interface. "
     "Verify: `nstat -az TcpExtIPReversePathFilter`. Fix: loose mode (2) on that interface, or mend the route back.",
     "martian": "An address that cannot be on a wire (loopback) came in by a real interface.",
+    "source-taken-for-own": "A local route of another table (TPROXY, any-IP recipes) covers the packet's source, so the kernel takes it "
+    "for forged; src_valid_mark lets the packet's mark choose that table. Fix: src_valid_mark 0, or no mark on packets that come in.",
     "route-localnet-off": "A packet with a loopback address was redirected out of an interface that does not allow it.",
     "ttl-exceeded": "The packet's TTL ends before its way does: a TTL of 1 set by sysctl or rule, or a routing loop.",
 }
@@ -58,6 +60,10 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return (SetSysctl(namespace=key, key=facts["sysctl"], value="1"),)
     if step.cause == "rp-filter-drops":
         return (SetSysctl(namespace=key, key=f"net/ipv4/conf/{facts['link']}/rp_filter", value=LOOSE),)
+    if step.cause == "source-taken-for-own" and "sysctl" in facts:
+        return (SetSysctl(namespace=key, key=facts["sysctl"], value="0"),)
+    if step.cause == "martian" and facts.get("which") == "destination":
+        return (SetSysctl(namespace=key, key=facts["sysctl"], value="1"),)
     if step.cause == "route-localnet-off":
         return (SetSysctl(namespace=key, key=facts["sysctl"], value="1"),)
     if step.cause == "ttl-exceeded":

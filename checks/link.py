@@ -7,10 +7,11 @@ from typing import Final
 
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import owner_of
-from netdoctor.model.change import Change, SetBridge, SetBridgePort, SetLink
+from netdoctor.model.change import Change, DeleteFdbEntry, SetBridge, SetBridgePort, SetLink
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
+from netdoctor.model.unknown import Unknown
 
 ID: Final = "link"
 LAYER: Final = "link"
@@ -21,6 +22,9 @@ CAUSES = {
     "False alarm: none when the packet's way leads through it.",
     "carrier-missing": "The cable's other end does not exist or cannot be seen: the interface has no carrier. "
     "Verify: `ip link` shows NO-CARRIER. Fix: recreate the pair; what made the container does that.",
+    "macvlan-host-isolation": "By design a macvlan never exchanges packets with its parent interface's own stack. Fix: give the host a "
+    "macvlan of its own on the same parent and route to the container by it, or ask for another address.",
+    "macvlan-mode": "macvlans on one parent talk to each other directly only when both are in mode bridge.",
     "interface-missing": "The namespace has no interface but lo: the runtime never gave it one, or it was moved or deleted. "
     "Verify: `ip link` inside. Fix: recreate the container's network; nothing here tells what it was.",
     "bridge-port-missing": "The host's end of the cable is no port of the bridge its siblings are on, so answers sent to the "
@@ -35,6 +39,8 @@ CAUSES = {
     "Verify: `bridge -d link show dev IFACE`. Fix: switch learning or flooding on.",
     "bridge-port-no-pvid": "The bridge filters VLANs and the port has no PVID: untagged frames die. "
     "Verify: `bridge vlan show`. Fix: `bridge vlan add dev IFACE vid N pvid untagged`.",
+    "fdb-wrong-port": "A static forwarding entry pins the MAC to a port that does not lead to it. Verify: `bridge fdb show br BRIDGE`. "
+    "Fix: delete the entry; the bridge learns the right port.",
     "mac-duplicate": "A container has the MAC of the bridge itself (cloned image, fixed MAC): the bridge takes frames for it as its "
     "own. Verify: `bridge fdb show`, `ip link` on both. Fix: another MAC for the container.",
     "address-on-bridge-port": "An interface that was put into a bridge still has its addresses and routes; what comes in by it, the "
@@ -68,7 +74,7 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         expected=_expected(step, device),
         observed=step.because[0].text if step.because else step.summary,
         evidence=ground.evidence(step),
-        changes=_changes(step, device),
+        changes=_changes(step, snapshot, device),
         advice=_advice(step),
         owner=owner,
         reverts="NetworkManager or systemd-networkd may take the interface over again"
@@ -94,11 +100,13 @@ def _expected(step: Step, device: str) -> str:
     }.get(step.cause, "")
 
 
-def _changes(step: Step, device: str) -> tuple[Change, ...]:
+def _changes(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
     if step.cause == "link-down":
         return (SetLink(namespace=step.namespace, link=device, up=True),)
     if step.cause == "bridge-port-missing":
         return (SetLink(namespace=step.namespace, link=device, master=step.facts["bridge"]),)
+    if step.cause == "fdb-wrong-port":
+        return _unpin(step, snapshot)
     if step.cause == "address-on-bridge-port":
         return (SetLink(namespace=step.namespace, link=device, master=""),)
     if step.cause == "bridge-port-blocked" and step.facts.get("stp"):
@@ -119,9 +127,24 @@ def _changes(step: Step, device: str) -> tuple[Change, ...]:
     return ()
 
 
+def _unpin(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    namespace = ground.namespace(snapshot, step.namespace)
+    port = ground.link(snapshot, step.namespace, step.facts["link"])
+    if namespace is None or port is None or isinstance(namespace.fdb, Unknown):
+        return ()
+    entry = next((one for one in namespace.fdb if one.index == port.index and one.mac == step.facts["mac"]), None)
+    return (DeleteFdbEntry(namespace=step.namespace, link=port.name, entry=entry),) if entry else ()
+
+
 def _advice(step: Step) -> tuple[str, ...]:
     if step.cause in ("interface-missing", "carrier-missing"):
         return ("recreate the container's network (restart the container): nothing here tells what it had before",)
+    if step.cause == "macvlan-host-isolation":
+        return (
+            "add a macvlan of the host's own beside it (ip link add mvhost link PARENT type macvlan mode bridge) and route by it",
+        )
+    if step.cause == "macvlan-mode":
+        return ("recreate both macvlans in mode bridge",)
     if step.cause == "mac-duplicate":
         return ("give the container's interface a MAC of its own",)
     if step.kind == "encapsulation":

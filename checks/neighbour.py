@@ -50,12 +50,25 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
     )
 
 
+def _forget_own_macs(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """Entries that were made while ARP was off never expire."""
+    namespace = ground.namespace(snapshot, step.namespace)
+    link = ground.link(snapshot, step.namespace, step.facts["link"])
+    if namespace is None or link is None or isinstance(namespace.neighbours, Unknown):
+        return ()
+    return tuple(
+        DeleteNeighbour(namespace=step.namespace, link=link.name, neighbour=one)
+        for one in namespace.neighbours
+        if one.index == link.index and one.mac == link.mac and one.family == 4 and one.state == "noarp"
+    )
+
+
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     facts = step.facts
     if "sysctl" in facts:
         return (SetSysctl(namespace=step.namespace, key=facts["sysctl"], value=facts.get("wanted", "0")),)
     if step.cause == "arp-off":
-        return (SetLink(namespace=step.namespace, link=facts["link"], no_arp=False),)
+        return (SetLink(namespace=step.namespace, link=facts["link"], no_arp=False), *_forget_own_macs(step, snapshot))
     namespace = ground.namespace(snapshot, step.namespace)
     link = ground.link(snapshot, step.namespace, facts.get("link", ""))
     if namespace is None or link is None or isinstance(namespace.neighbours, Unknown):

@@ -288,13 +288,24 @@ def _check_all(outputs: list[tuple[str, str]], fail_on: str, options: dict[str, 
     from netdoctor.saved import write_text
 
     names = [one.name for one in inventory() if one.attached_by]
-    reports = [_report(_examine(_question(name, options), options)) for name in names]
+    reports = [_one_of_all(_question(name, options), options) for name in names]
     order = ("fail", "error", "undetermined", "warn", "pass")
     worst = min((report.verdict for report in reports), key=order.index, default="pass")
     for form, path in outputs:
         write_text(path, rendered_all(worst, reports, form, options, to_file=True))
-    put(rendered_all(worst, reports, options["form"], options))
+    if options["quiet"] < 2 or options["form"] != "terminal":
+        put(rendered_all(worst, reports, options["form"], options))
     return exit_code(worst, fail_on)
+
+
+def _one_of_all(asked: "Question", options: dict[str, Any]) -> "Report":
+    """A namespace that cannot be examined (it is gone by now) is an error of its own; the others stand."""
+    try:
+        return _report(_examine(asked, options))
+    except NetdoctorError as error:
+        from netdoctor.reports.flatten import error_report
+
+        return error_report(asked, str(error))
 
 
 def rendered_all(

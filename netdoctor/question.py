@@ -14,6 +14,8 @@ def parse(target: str, dest: str, port: str) -> Question:
     """Checks the words. Raises NetdoctorError naming what is wrong with them."""
     if not dest.startswith("ns:") and not is_address(dest) and (not _is_name(dest) or _numeric(dest)):
         raise NetdoctorError(f"--to {dest!r}: expected an IPv4 or IPv6 address, a DNS name, or ns:NAME")
+    if is_address(dest):
+        _one_host(dest)
     parse_port(port)
     return Question(target=target, dest=dest, port=port)
 
@@ -29,6 +31,15 @@ def _is_name(text: str) -> bool:
         and not label.endswith("-")
         for label in labels
     )
+
+
+def _one_host(dest: str) -> None:
+    """Raises NetdoctorError for an address that is not one host's."""
+    address = ipaddress.ip_address(dest)
+    if address.is_multicast or address.is_unspecified or str(address) == "255.255.255.255":
+        raise NetdoctorError(f"--to {dest}: expected the address of one host, not of many or none")
+    if "%" in dest:
+        raise NetdoctorError(f"--to {dest!r}: ask without the zone; the namespace's routes choose the interface")
 
 
 def _numeric(text: str) -> bool:
@@ -61,7 +72,10 @@ def is_address(text: str) -> bool:
 
 
 def canonical(text: str) -> str:
-    return str(ipaddress.ip_address(text))
+    """The address as the kernel prints it; an IPv4-mapped one is IPv4 on the wire."""
+    address = ipaddress.ip_address(text)
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return str(mapped or address)
 
 
 def flow(question: Question, namespace: NamespaceId, address: str) -> Flow:

@@ -18,9 +18,15 @@ ALWAYS_DOWN_KINDS = ("ifb", "dummy", "tun", "sit", "gre", "ipip", "tunl", "ip6tn
 def duplicated(view: View, trip: RoundTrip) -> Step | None:
     """An address that the packet relies on is configured in two stacks of one link: the packet went to the wrong one."""
     for step in trip.steps:
-        if step.kind != "neighbour" or step.outcome != "pass" or not step.facts.get("next_hop"):
+        if step.kind == "neighbour" and step.outcome == "pass" and step.facts.get("next_hop"):
+            found = _duplicate(view, step, step.facts["next_hop"])
+        elif step.kind == "source-address" and step.direction == "forward" and step.device:
+            address = step.facts.get("address") or _source_of(step)
+            found = (
+                _duplicate(view, replace(step, facts={**step.facts, "link": step.device}), address) if address else None
+            )
+        else:
             continue
-        found = _duplicate(view, step, step.facts["next_hop"])
         if found is not None:
             return found
     return None
@@ -41,7 +47,9 @@ def _duplicate(view: View, step: Step, address: str) -> Step | None:
     if len(places) < 2:
         return None
     snapshot = view.snapshot
-    wrong = next((there for there in places if there not in (snapshot.host, snapshot.target)), places[-1])
+    strangers = [there for there in places if there not in (snapshot.host, snapshot.target)]
+    spare = snapshot.host in places and _has_another(view, snapshot.host, address)
+    wrong = strangers[0] if strangers else snapshot.host if spare or snapshot.target not in places else snapshot.target
     device = next(other.name for there, other in owners if there == wrong)
     names = " and ".join(view.name(there) for there in places)
     return replace(
@@ -53,6 +61,15 @@ def _duplicate(view: View, step: Step, address: str) -> Step | None:
         cause="duplicate-address",
         summary=f"{address} is configured twice on one link, in {names}: packets for it go to whichever answered",
         facts={"link": device, "address": address, "holders": names},
+    )
+
+
+def _has_another(view: View, key: NamespaceId, address: str) -> bool:
+    """True when the namespace has an address of its own in the same subnet: then this one is the one too many."""
+    return any(
+        one.local != address and contains(network_of(one.local, one.prefix_length), address)
+        for one in view.addresses(key)
+        if (":" in one.local) == (":" in address)
     )
 
 
@@ -139,7 +156,8 @@ def foreign_address(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     theirs = _global_addresses(view, router, came, family) if came else []
     if came is None or mine is None or not theirs or any(one.peer for one in (*theirs, mine)):
         return None
-    if any(_share(mine, one) for one in theirs):
+    gateway = _askers_gateway(view, source)
+    if any(_share(mine, one) for one in theirs) or (gateway and not view.local_addresses(router, gateway[0])):
         return None
     back = lookup(view, router, Query(family, "", source))
     if back.hop is not None and back.hop.index == came.index:
@@ -202,7 +220,7 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
     key, asker = step.namespace, step.facts["destination"]
     name = view.name(key)
     link = view.link(key, came_by)
-    own = [one for one in view.addresses(key) if link and one.index == link.index and one.family == trip.flow.family]
+    own = _global_addresses(view, key, link, trip.flow.family) if link else []
     gone = step.facts.get("device", "")
     gone_text = f"goes by {gone} ({step.facts.get('route', '')})" if gone else step.summary.split(": ")[-1]
     facts = {**step.facts, "link": came_by, "asker": asker, "gone_by": gone, "family": str(trip.flow.family)}
@@ -314,6 +332,9 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         return None
     family = 6 if ":" in next_hop else 4
     others = _stacks_on(view, key, link)
+    isolated = _macvlan_isolation(view, fatal, key, link, next_hop)
+    if isolated is not None:
+        return isolated
     if gateway:
         return _dead_gateway(view, fatal, key, link, gateway, others, family)
     wide = _too_wide(view, key, link, next_hop, others)
@@ -342,6 +363,38 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         cause="destination-unowned",
         summary=f"nobody on {link.name} of {view.name(key)} has the address {next_hop}",
     )
+
+
+def _macvlan_isolation(view: View, fatal: Step, key: NamespaceId, link: Link, address: str) -> Step | None:
+    """A macvlan never talks to its parent's own stack, and to siblings only in bridge mode."""
+    found = view.peer(key, link) if link.kind in ("macvlan", "macvtap") else None
+    if not isinstance(found, tuple):
+        return None
+    there, lower = found
+    if view.local_addresses(there, address):
+        text = f"{address} is {view.name(there)}'s own address: a macvlan ({link.name}) never reaches the stack of its parent {lower.name}"
+        return replace(
+            fatal,
+            kind="carrier",
+            cause="macvlan-host-isolation",
+            summary=text,
+            facts={**fatal.facts, "kind": "macvlan"},
+        )
+    owner = _owner_elsewhere(view, address)
+    for other in view.links(owner) if owner else ():
+        if (
+            other.kind == "macvlan"
+            and other.lower == lower.index
+            and "bridge" not in (link.macvlan_mode and other.macvlan_mode)
+        ):
+            text = (
+                f"{link.name} ({link.macvlan_mode}) and {other.name} in {view.name(owner or '')} ({other.macvlan_mode}) stand on {lower.name}: "
+                "macvlans only talk to each other in mode bridge"
+            )
+            return replace(
+                fatal, kind="carrier", cause="macvlan-mode", summary=text, facts={**fatal.facts, "kind": "macvlan"}
+            )
+    return None
 
 
 def _too_wide(
@@ -457,6 +510,7 @@ def routeless(view: View, fatal: Step) -> Step | None:
             because=tuple(Because(kind="link", namespace=key, text=link_text(link)) for link in view.links(key)), facts={**fatal.facts},
         )  # fmt: skip
     outward = _uplink_candidates(view, key, outward) if key == view.snapshot.host else outward
+    outward = [link for link in outward if link.name != fatal.facts.get("in_device")] or outward
     down = [link for link in outward if not link.up]
     addressed = {
         one.index

@@ -219,10 +219,16 @@ class Spread:
             yield from self._accept_by_bridge(key, bridge, port, points)
             if not self.frame.flooded:
                 return
+        accepted = False
         for out in self._ports_in_order(key, bridge):
             if self._may_go_out(key, bridge, port, out):
                 crossing = Point("bridge", key, bridge.name, port.name if port else "", out.name)
-                yield from self._leave(key, out, (*points, crossing), depth + 1)
+                for end in self._leave(key, out, (*points, crossing), depth + 1):
+                    accepted = True
+                    yield end
+        pinned = self._pinned(key, bridge)
+        if pinned is not None and not accepted:
+            self._pinned_obstacle(key, bridge, pinned)
 
     def _accept_by_bridge(self, key: NamespaceId, bridge: Link, port: Link, points: tuple[Point, ...]) -> Iterator[End]:
         yield End(key, bridge, (*points, Point("bridge", key, bridge.name, port.name, "")))
@@ -415,6 +421,22 @@ class Spread:
                 device=link.name,
                 cause="carrier-missing",
                 facts={"link": link.name, "kind": link.kind},
+            )  # fmt: skip
+        )
+
+    def _pinned_obstacle(self, key: NamespaceId, bridge: Link, entry: FdbEntry) -> None:
+        port = self.view.device_name(key, entry.index)
+        text = f"{entry.mac} dev {port} master {bridge.name} {entry.state} sticky"
+        self.obstacles.append(
+            self.trail.step(
+                "bridge",
+                key,
+                "block",
+                f"bridge {bridge.name} sends frames for {entry.mac} to port {port} by a static entry, and nobody there has that MAC",
+                Because(kind="fdb", namespace=key, text=text),
+                device=port,
+                cause="fdb-wrong-port",
+                facts={"link": port, "bridge": bridge.name, "mac": entry.mac},
             )  # fmt: skip
         )
 

@@ -102,7 +102,7 @@ class Resolver:
             return Hop(end, entry.mac, text)
         owner = self._quiet_owner(key, link, entry.address, packet)
         if owner is not None and owner.link.mac != entry.mac:
-            if entry.state == "permanent":
+            if entry.state in ("permanent", "noarp"):
                 self._wrong_mac(trail, key, link, entry, owner.link.mac, owner)
             trail.add(self._stale(trail, key, link, entry, owner))
             return Hop(owner, owner.link.mac, f"{entry.address} is at {owner.link.mac}, once {entry.mac} is forgotten")
@@ -444,6 +444,9 @@ class Resolver:
     def _stop(self, trail: Trail, key: NamespaceId, link: Link, spread: Spread, next_hop: str = "") -> NoReturn:
         """The frame gets nowhere that can be seen. Raises Dead on a sure obstacle, Left out of sight."""
         if spread.unseen:
+            for obstacle in spread.obstacles:
+                if obstacle.kind == "encapsulation":
+                    trail.add(_doubted(obstacle))
             place, device, why = spread.unseen[0]
             trail.leaves(
                 trail.step(
@@ -469,6 +472,13 @@ class Resolver:
                 facts={"link": link.name, "mac": spread.frame.destination, "address": next_hop, "state": "unknown"},
             )  # fmt: skip
         )
+
+
+def _doubted(step: Step) -> Step:
+    """A tunnel's end that cannot be seen may be there all the same."""
+    from msgspec.structs import replace
+
+    return replace(step, outcome="unknown")
 
 
 def _nearest(obstacles: list[Step]) -> Step:

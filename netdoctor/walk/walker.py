@@ -219,6 +219,7 @@ class Walker:
 
     def _route_facts(self, key: NamespaceId, packet: Packet, found: Lookup) -> dict[str, str]:
         facts = {
+            "in_device": packet.in_device,
             "destination": packet.destination,
             "source": packet.source,
             "type": found.type,
@@ -266,6 +267,7 @@ class Walker:
             packet.family == 6 and is_link_local(source) and not is_link_local(packet.destination)
         )
         if unusable:
+            self._refuse_failed_address(key, packet, index, device)
             family = "IPv6" if packet.family == 6 else "IPv4"
             self.trail.dies(
                 self.trail.step(
@@ -288,6 +290,27 @@ class Walker:
             "source-address", key, f"it sends from {source}", device=device, packet=str(replace(packet, source=source))
         )
         return replace(packet, source=source)
+
+    def _refuse_failed_address(self, key: NamespaceId, packet: Packet, index: int, device: str) -> None:
+        """An address that duplicate address detection has refused is there and never used (ipv6_get_saddr_eval)."""
+        for one in self.view.addresses(key):
+            if one.index == index and one.family == packet.family and {"dadfailed", "tentative"} & set(one.flags):
+                self.trail.dies(
+                    self.trail.step(
+                        "source-address",
+                        key,
+                        "block",
+                        f"{one.local} on {device} in {self.view.name(key)} is {' '.join(one.flags)}: it is not used",
+                        Because(
+                            kind="address",
+                            namespace=key,
+                            text=f"inet6 {one.local}/{one.prefix_length} {' '.join(one.flags)}",
+                        ),
+                        device=device,
+                        cause="address-dad-failed",
+                        facts={"link": device, "address": one.local, "family": "6"},
+                    )  # fmt: skip
+                )
 
     def _refuse_bad_source(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
         """ip_route_output_key_hash: a route's src must be an address of ours; a loopback source stays on lo."""
@@ -482,6 +505,12 @@ class Walker:
         refusal = refuse_source(self.view, key, device, packet, out_device)
         if refusal is None:
             return
+        if (
+            refusal.back is not None
+            and refusal.cause == "own-address"
+            and not self.view.local_addresses(key, packet.source)
+        ):
+            self._refuse_by_local_table(key, device, packet, refusal.back)
         name = self.view.name(key)
         back = refusal.back
         way = ""
@@ -512,6 +541,33 @@ class Walker:
             self.trail.step(
                 kind, key, "block", text, *because, device=device, packet=str(packet), cause=cause, facts=facts
             )
+        )
+
+    def _refuse_by_local_table(self, key: NamespaceId, device: str, packet: Packet, back: Lookup) -> None:
+        """A local route of a rule's table takes the source for an own address: with src_valid_mark the packet's mark chose it."""
+        where = "all" if self.view.conf(key, 4, "all", "src_valid_mark") else device
+        path = f"net/ipv4/conf/{where}/src_valid_mark"
+        marked = bool(packet.mark) and self.view.conf_or(key, device, "src_valid_mark")
+        route = route_text(self.view, key, back.route) if back.route else ""
+        name = self.view.name(key)
+        self.trail.dies(
+            self.trail.step(
+                "source-validation",
+                key,
+                "block",
+                f"{name} takes the source {packet.source} for its own by the route {route}"
+                + (f": {path.replace('/', '.')} is 1 and the packet has mark 0x{packet.mark:x}" if marked else ""),
+                *self._route_because(key, back),
+                device=device,
+                packet=str(packet),
+                cause="source-taken-for-own",
+                facts={
+                    "link": device,
+                    "source": packet.source,
+                    "route": route,
+                    **({"sysctl": path, "wanted": "0"} if marked else {}),
+                },
+            )  # fmt: skip
         )
 
     # Forwarding --------------------------------------------------------------------------------------------------
