@@ -100,7 +100,7 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
             return (SetChainPolicy(namespace=step.namespace, at=ground.chain_ref(facts), policy="accept"),)
         return _delete(step, snapshot)
     if facts.get("line", "0") == "0":
-        return _accept(step, snapshot, at_line=0)
+        return _accept(step, snapshot, at_line=_before_goto(step, snapshot))
     if _is_catch_all(step, snapshot):
         return _accept(step, snapshot, at_line=int(facts["line"]))
     return _delete(step, snapshot)
@@ -128,6 +128,15 @@ def _is_catch_all(step: Step, snapshot: Snapshot) -> bool:
         word.startswith(("icmp", "type", "with", "admin", "host", "port", "tcp", "#", "handle")) or word.isdigit()
         for word in words
     )
+
+
+def _before_goto(step: Step, snapshot: Snapshot) -> int:
+    """The line of the first goto of the chain: what comes after it may never be asked. 0, the end, without one."""
+    chain = ground.find_chain(snapshot, step.namespace, ground.chain_ref(step.facts))
+    for rule in chain.rules if chain is not None and not isinstance(chain.rules, Unknown) else ():
+        if any(getattr(one, "code", "") == "goto" for one in rule.expressions):
+            return rule.line
+    return 0
 
 
 def _accept(step: Step, snapshot: Snapshot, *, at_line: int) -> tuple[Change, ...]:

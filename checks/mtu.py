@@ -17,6 +17,8 @@ CAUSES = {
     "MSS; or lower the container's MTU.",
     "mtu-mismatch": "The two ends of a cable have different MTUs: frames bigger than the receiver's vanish without an error. "
     "Verify: `ip link` on both ends. Fix: the same MTU.",
+    "large-packets-dropped": "A rule or filter drops full-size packets only (a length match, a small queue): small requests work, "
+    "large transfers hang. Verify: `ping -M do -s 1472`. Fix: delete or narrow the rule.",
     "packet-too-big": "The packet may not be cut and does not fit the interface it leaves by.",
     "large-data-stalls": "The connection is made, and large data does not get through.",
     "no-error-source": "The router has no address to send the ICMP error from.",

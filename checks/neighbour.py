@@ -68,7 +68,7 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if "sysctl" in facts:
         return (SetSysctl(namespace=step.namespace, key=facts["sysctl"], value=facts.get("wanted", "0")),)
     if step.cause == "arp-off":
-        return (SetLink(namespace=step.namespace, link=facts["link"], no_arp=False), *_forget_own_macs(step, snapshot))
+        return (*_forget_own_macs(step, snapshot), SetLink(namespace=step.namespace, link=facts["link"], no_arp=False))
     namespace = ground.namespace(snapshot, step.namespace)
     link = ground.link(snapshot, step.namespace, facts.get("link", ""))
     if namespace is None or link is None or isinstance(namespace.neighbours, Unknown):

@@ -10,7 +10,7 @@ from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 
-TARGET, LARGE, HOST, HOST_LARGE = "target", "large", "host", "host large"
+TARGET, LARGE, HOST, FULL_SIZE = "target", "large", "host", "full size"
 FAILED = ("refused", "silent", "error", "local-error")
 
 
@@ -84,24 +84,39 @@ def _answered(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclu
     who, what = case.question.target, _asked(case)
     if ping.detail.endswith("stalls"):
         return _stalled(case, target, ping, snapshot)
-    large = leg_of(case, LARGE)
-    if (
-        large is not None
-        and large.trip.fatal is not None
-        and large.trip.fatal.cause == "pmtu-black-hole"
-        and ping.detail != "large data passes"
-    ):
+    large = _size_fault(case, target, ping)
+    if large is not None:
+        basis: Basis = "confirmed" if ping.protocol == "icmp" else "predicted"
         return Conclusion(
-            "fail",
-            "predicted",
-            f"{who} reaches {what}, but large data will not get through: {large.trip.fatal.summary}",
-            large.trip.fatal,
-            LARGE,
+            "fail", basis, f"{who} reaches {what}, but full-size packets get lost: {large.summary}", large, LARGE
         )
     rtt = f" in {ping.rtt_ms:.2f} ms" if ping.rtt_ms is not None else ""
-    basis: Basis = "confirmed" if target.trip.arrives else "contradicted" if target.trip.fatal else "observed"
+    basis = "confirmed" if target.trip.arrives else "contradicted" if target.trip.fatal else "observed"
     through = ", large data too" if ping.detail == "large data passes" else ""
     return Conclusion("pass", basis, f"{who} reaches {what}{rtt}{through}")
+
+
+def _size_fault(case: Case, target: Leg, ping: Ping) -> Step | None:
+    """The step that only kills full-size packets, unless large data was seen to pass. For pings a full-size one must be lost too."""
+    large = leg_of(case, LARGE)
+    if large is None or large.trip.fatal is None or target.trip.fatal is not None or ping.detail == "large data passes":
+        return None
+    if ping.protocol == "icmp":
+        full = case.evidence.of(FULL_SIZE) if case.evidence else None
+        if full is None or full.answer != "silent":
+            return None
+    return _told_as_size(large.trip.fatal)
+
+
+def _told_as_size(step: Step) -> Step:
+    """A rule or filter that drops full-size packets alone is an MTU fault to whoever sends them."""
+    if step.kind in ("mtu", "upstream"):
+        return replace(step, kind="mtu", facts={"link": step.device or "the way beyond this host", **step.facts})
+    facts = {"link": step.device, "mtu": "", "length": "1500", **step.facts}
+    facts |= {f"lost_{name}": value for name, value in step.facts.items()}
+    return replace(
+        step, kind="mtu", cause="large-packets-dropped", summary=f"only large packets: {step.summary}", facts=facts
+    )
 
 
 def _stalled(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclusion:
@@ -110,9 +125,9 @@ def _stalled(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclus
     for leg in (large, target):
         found = (leg.trip.fatal or next(iter(leg.trip.doubts), None)) if leg else None
         if found is not None:
-            return Conclusion(
-                "fail", "confirmed", f"{who} connects to {what}, but its {ping.detail}: {found.summary}", found, LARGE
-            )
+            told = _told_as_size(replace(found, outcome="block"))
+            text = f"{who} connects to {what}, but its {ping.detail}: {told.summary}"
+            return Conclusion("fail", "confirmed", text, told, LARGE)
     step = Step(
         kind="mtu", namespace="upstream", outcome="block", cause="large-data-stalls",
         summary=f"the connection is made, but the {ping.detail}: a link beyond what can be seen takes no full-size packets and does not say so",

@@ -223,7 +223,7 @@ class Examination:
             flow = question.flow(self.asked, snapshot.target, address)
             trip, snapshot = self.walked(snapshot, flow)
             legs.append(Leg(name=engine.TARGET, trip=trip))
-            if flow.protocol == "tcp":
+            if trip.fatal is None and flow.protocol != "udp":
                 trip, snapshot = self.walked(snapshot, question.large(flow, _mtu(snapshot, trip)))
                 legs.append(Leg(name=engine.LARGE, trip=trip))
         else:
@@ -260,7 +260,9 @@ class Examination:
         blocked = trip is not None and trip.fatal is not None and not _doubt_before_fatal(trip)
         if address and trip is not None:
             self._hop_probes(snapshot, trip)
+            self._full_size_probe(snapshot, legs, address)
             self.board.run(EARLY_S if blocked else PATIENCE_S, (main,))
+            self.board.run(PATIENCE_S, (engine.FULL_SIZE,))
             if blocked:
                 self.board.run(max(0.0, 3 * self._gateway_rtt_s() - EARLY_S), (main,))
             probe = self.board.probes.get(main)
@@ -301,6 +303,18 @@ class Examination:
                 if gateway and not _link_local(gateway):
                     self._ping("next hop", snapshot.host, gateway)
                 break
+
+    def _full_size_probe(self, snapshot: Snapshot, legs: tuple[Leg, ...], address: str) -> None:
+        """When the walk says that full-size packets die, one is sent, so that the packet decides."""
+        large = next((leg.trip for leg in legs if leg.name == engine.LARGE), None)
+        if large is None or large.fatal is None or large.flow.protocol != "icmp":
+            return
+        size = large.flow.length_bytes - (28 if large.flow.family == 4 else 48)
+        self._add(
+            engine.FULL_SIZE,
+            snapshot.target,
+            lambda: Echo(engine.FULL_SIZE, snapshot.target, address, open_echo(large.flow.family, whole=True), size),
+        )
 
     def _ping(self, leg: str, namespace: NamespaceId, address: str) -> None:
         self._add(leg, namespace, lambda: self._echo(leg, namespace, address))
@@ -436,7 +450,7 @@ def offline(snapshot: Snapshot, asked: Question, evidence: Evidence | None) -> E
         flow = question.flow(asked, snapshot.target, address)
         trip, _ = walked(snapshot, flow)
         legs.append(Leg(name=engine.TARGET, trip=trip))
-        if flow.protocol == "tcp":
+        if trip.fatal is None and flow.protocol != "udp":
             legs.append(Leg(name=engine.LARGE, trip=walked(snapshot, question.large(flow, _mtu(snapshot, trip)))[0]))
     else:
         resolver = snapshot.namespaces[snapshot.target].resolver

@@ -9,6 +9,7 @@ import time
 from netdoctor.model.evidence import Answer, Ping
 from netdoctor.model.snapshot import NamespaceId
 
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
 ECHO_REQUEST, ECHO_REPLY, ECHO_REQUEST6, ECHO_REPLY6 = 8, 0, 128, 129
 ERRORS4, ERRORS6 = (3, 4, 11, 12), (1, 2, 3, 4)
 RESEND_AFTER_S = (0.0, 0.25, 0.7)
@@ -27,13 +28,18 @@ UNREACHABLE6 = {
 }
 
 
-def open_socket(family: int) -> socket.socket:
-    """To be called inside the namespace. Raises PermissionError without CAP_NET_RAW."""
+def open_socket(family: int, *, whole: bool = False) -> socket.socket:
+    """To be called inside the namespace. whole: never cut packets, even against what was learned of the way. Raises PermissionError without CAP_NET_RAW."""
     if family == 4:
         one = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMP)
     else:
         one = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+    if whole:
+        level, option = (
+            (socket.IPPROTO_IP, IP_MTU_DISCOVER) if family == 4 else (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+        )
+        one.setsockopt(level, option, PMTUDISC_PROBE)
     return one
 
 
