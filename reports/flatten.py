@@ -8,6 +8,7 @@ from netdoctor.model.diagnosis import (
     Cause,
     Diagnosis,
     Leg,
+    Question,
     Report,
     ReportCause,
     ReportCheck,
@@ -17,7 +18,7 @@ from netdoctor.model.diagnosis import (
 )
 from netdoctor.model.evidence import Ping
 from netdoctor.model.journey import Step
-from netdoctor.model.snapshot import NamespaceId, Snapshot
+from netdoctor.model.snapshot import NamespaceId, Provenance, Snapshot
 from netdoctor.reports.json import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ def report_of(snapshot: Snapshot, case: Case, diagnosis: Diagnosis) -> Report:
         consequences=list(diagnosis.consequences),
         provenance=snapshot.provenance,
         namespaces={key: namespace.name for key, namespace in snapshot.namespaces.items()},
+    )
+
+
+def error_report(question: Question, error: str) -> Report:
+    """The report of an examination that could not be made."""
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        question=ReportQuestion(target=question.target, dest=question.dest, port=question.port),
+        verdict="error",
+        basis="observed",
+        summary=error,
+        root_causes=[],
+        warnings=[],
+        checks=[],
+        path=[],
+        probes=[],
+        consequences=[],
+        provenance=Provenance(),
+        namespaces={},
+        error=error,
     )
 
 

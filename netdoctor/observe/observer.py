@@ -10,6 +10,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from netdoctor.model.firewall import Chain, Ruleset, Set, Table
+from netdoctor.model.network import Link, Qdisc, TrafficFilter
 from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.netlink.inside import Worker
@@ -89,7 +90,12 @@ class Observer:
                     Need(namespace=key, subject="set", key=(table.family, table.name, one.name)) for one in table.sets
                 ]
             snapshot = self.answer(snapshot, needs)
+            snapshot = self._with(snapshot, self._with_more_sysctls(snapshot.namespaces[key]))
         return replace(snapshot, complete=True)
+
+    def _with_more_sysctls(self, namespace: Namespace) -> Namespace:
+        found = self.inside(namespace.id, lambda: sysctls.read_more(namespace.devices_read))
+        return replace(namespace, sysctls={**namespace.sysctls, **found})
 
     def inside(self, namespace: NamespaceId, call: Callable[[], T]) -> T:
         """`call()` in a thread inside the namespace."""
@@ -127,11 +133,12 @@ class Observer:
     def _read_namespace(self, handle: Handle) -> Namespace:
         route = self.reader(handle.id, NETLINK_ROUTE)
         found_links = _known(lambda: links.read_links(route), "links")
+        found_qdiscs = _known(lambda: traffic_control.read_qdiscs(route), "qdiscs")
         names = self._names(handle)
-        devices = [link.name for link in found_links] if not isinstance(found_links, Unknown) else []
-        devices = devices if len(devices) <= DEVICES_READ_AT_ONCE else []
+        few = [link for link in found_links if not link.loopback] if not isinstance(found_links, Unknown) else []
+        few = few if len(few) <= DEVICES_READ_AT_ONCE else []
         switching = not isinstance(found_links, Unknown) and any(one.kind in ("bridge", "vxlan") for one in found_links)
-        rest = self.inside(handle.id, lambda: self._read_inside(handle.id, devices))
+        rest = self.inside(handle.id, lambda: self._read_inside(handle.id, few, found_qdiscs))
         return Namespace(
             id=handle.id,
             name="host" if handle.id == self.host else handle.name,
@@ -143,21 +150,25 @@ class Observer:
             rules=_known(lambda: routes.read_rules(route), "policy rules"),
             neighbours=_known(lambda: neighbours.read_neighbours(route), "neighbours"),
             fdb=_known(lambda: neighbours.read_fdb(route), "forwarding database") if switching else (),
-            qdiscs=_known(lambda: traffic_control.read_qdiscs(route), "qdiscs"),
+            qdiscs=found_qdiscs,
             policies=rest.policies,
             states=rest.states,
             sysctls=rest.sysctls,
-            devices_read=tuple(devices),
+            devices_read=tuple(link.name for link in few),
+            filters=rest.filters,
+            peers=self._known_peers(route, few),
             ruleset=rest.ruleset,
             conntrack=rest.conntrack,
             resolver=resolver.read_resolver(names, handle.path),
         )
 
-    def _read_inside(self, key: NamespaceId, devices: list[str]) -> Namespace:
+    def _read_inside(self, key: NamespaceId, few: list[Link], qdiscs: tuple[Qdisc, ...] | Unknown) -> Namespace:
         """What can only be read by a thread inside: /proc/sys, the firewall, IPsec. Only these fields are set."""
         found = sysctls.read_global()
-        for device in devices:
-            found.update(sysctls.read_device(device))
+        for link in few:
+            found.update(sysctls.read_device(link.name))
+        carried = () if isinstance(qdiscs, Unknown) else qdiscs
+        route = self._reader_here(key, NETLINK_ROUTE)
 
         protocols = _netlink_protocols()
         xfrm = self._reader_here(key, NETLINK_XFRM) if NETLINK_XFRM in protocols else None
@@ -166,6 +177,7 @@ class Observer:
             id=key,
             name="",
             sysctls=found,
+            filters={link.name: _filters_of(route, link, carried) for link in few},
             policies=_known(lambda: ipsec.read_policies(xfrm), "IPsec policies") if xfrm else (),
             states=_known(lambda: ipsec.read_states(xfrm), "IPsec states") if xfrm else (),
             ruleset=firewall.read_ruleset(),
@@ -179,6 +191,14 @@ class Observer:
         if (key, protocol) not in self._readers:
             self._readers[key, protocol] = Reader(protocol)
         return self._readers[key, protocol]
+
+    def _known_peers(self, reader: Reader, few: list[Link]) -> dict[str, NamespaceId | Unknown]:
+        """Which netnsid belongs to a namespace that is held open already: the host, the target, those met before."""
+        wanted = {link.lower_namespace for link in few if link.lower_namespace is not None}
+        if not wanted:
+            return {}
+        ids = {_nsid_of(reader, handle.fd): key for key, handle in self.handles.items()}
+        return {str(nsid): ids[nsid] for nsid in wanted if nsid in ids}
 
     def _names(self, handle: Handle) -> tuple[str, ...]:
         """The namespace's names under /run/netns."""
@@ -241,15 +261,10 @@ class Observer:
 
     def _filters(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
         reader = self.reader(namespace.id, NETLINK_ROUTE)
-        link = next((one for one in namespace.links if one.name == key[0]), None)  # type: ignore[union-attr]
+        known = () if isinstance(namespace.links, Unknown) else namespace.links
+        link = next((one for one in known if one.name == key[0]), None)
         qdiscs = namespace.qdiscs if not isinstance(namespace.qdiscs, Unknown) else ()
-        found = (
-            self.inside(
-                namespace.id, lambda: _known(lambda: traffic_control.read_filters(reader, link, qdiscs), "tc filters")
-            )
-            if link is not None
-            else ()
-        )
+        found = self.inside(namespace.id, lambda: _filters_of(reader, link, qdiscs)) if link is not None else ()
         return replace(namespace, filters={**namespace.filters, key[0]: found})
 
     def _chains(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
@@ -317,6 +332,10 @@ def _known(read: Callable[[], T], what: str) -> T | Unknown:
         if error.errno in (errno.EPERM, errno.EACCES):
             return Unknown(f"{what}: permission denied")
         return Unknown(f"{what}: {error.strerror or error}")
+
+
+def _filters_of(reader: Reader, link: Link, qdiscs: tuple[Qdisc, ...]) -> tuple[TrafficFilter, ...] | Unknown:
+    return _known(lambda: traffic_control.read_filters(reader, link, qdiscs), f"tc filters of {link.name}")
 
 
 def _nsid_of(reader: Reader, fd: int) -> int:
