@@ -37,7 +37,7 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
     return Cause(
         slug=step.cause,
         layer=LAYER,
-        namespace=step.namespace,
+        namespace=changes[0].namespace if step.kind == "ttl" and changes else step.namespace,
         object=f"sysctl {step.facts.get('sysctl', sysctl).replace('/', '.')}"
         if sysctl or "sysctl" in step.facts
         else "TTL",

@@ -65,6 +65,8 @@ def router_addresses(snapshot: Snapshot, key: NamespaceId, family: int) -> list[
         if end is None:
             continue
         there, peer = end
+        if there != snapshot.host and sysctl(snapshot, there, f"net/ipv{family}/ip_forward") == "0":
+            continue
         if peer.master:
             peer = next((entry for entry in links(snapshot, there) if entry.index == peer.master), peer)
         mine = [entry for entry in addresses_on(snapshot, key, one.name, family) if entry.scope == "global"]

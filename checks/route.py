@@ -3,7 +3,7 @@
 from typing import Final
 
 from netdoctor.checks import ground
-from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute
+from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute, FlushRouteCache
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.network import Family, NextHop, PolicyRule, Route
@@ -25,6 +25,10 @@ CAUSES = {
     "gateway-dead": "The route's gateway is an address that nobody on that link has: ARP for it fails. "
     "Verify: `ip neigh show GATEWAY` says FAILED. Fix: the right gateway.",
     "route-on-link-wrong": "The route takes a far destination for a neighbour (no `via`), so the namespace asks for its MAC in vain.",
+    "local-route-captures": "A local route that no address made (TPROXY, any-IP recipes, left over) keeps the packets in this "
+    "namespace. Verify: `ip route get DESTINATION` says local. Fix: delete the route or the policy rule that leads to it.",
+    "route-to-dead-device": "The route leads into a tunnel whose program is gone: packets vanish there. Verify: `ip link show dev IFACE` "
+    "says NO-CARRIER or DOWN. Fix: bring the tunnel up, or delete its routes and rules.",
     "return-route-missing": "The request arrives, but there is no route back to the asker: answers go elsewhere or nowhere. "
     "Verify: `ip route get ASKER` there. Fix: the route back.",
     "return-route-captured": "A better route (VPN, second network with the same subnet, policy rule) takes the answers away. "
@@ -94,9 +98,13 @@ def _expected(step: Step) -> str:
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.cause == "default-route-missing":
         return _add_default(step, snapshot)
+    if "cache <redirected>" in step.facts.get("route", ""):
+        return (FlushRouteCache(namespace=step.namespace, family=4),)
     if step.cause in ("gateway-dead", "route-on-link-wrong"):
         return _mend_gateway(step, snapshot)
-    if step.cause in ("route-refuses", "policy-rule-refuses"):
+    if step.cause == "route-to-dead-device":
+        return _leave_dead_device(step, snapshot)
+    if step.cause in ("route-refuses", "policy-rule-refuses", "local-route-captures"):
         return _remove_refusal(step, snapshot)
     if step.cause == "return-route-captured":
         return _release(step, snapshot)
@@ -106,6 +114,31 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         family: Family = 6 if step.facts.get("family") == "6" else 4
         return (AddPolicyRule(namespace=step.namespace, rule=PolicyRule(family=family, priority=32766, table=MAIN)),)
     return ()
+
+
+def _leave_dead_device(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """In main the shadowing route goes; for a table of its own the packet's subnet is sent to main by a rule before it."""
+    facts = step.facts
+    route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
+    rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
+    if route is not None and route.table == MAIN:
+        return (DeleteRoute(namespace=step.namespace, route=route),) if _has_alternative(step, snapshot, route) else ()
+    if rule is None or rule.priority < 2 or rule.table in (253, 254, 255):
+        return ()
+    end = facts["source"] if step.direction == "forward" else facts["destination"]
+    subnet = ground.subnet_of(snapshot, end)
+    free = _free_priority(snapshot, step.namespace, rule)
+    first = PolicyRule(
+        family=rule.family, priority=free, source=subnet if step.direction == "forward" else "",
+        destination="" if step.direction == "forward" else subnet, table=MAIN,
+    )  # fmt: skip
+    return (AddPolicyRule(namespace=step.namespace, rule=first),)
+
+
+def _free_priority(snapshot: Snapshot, key: str, rule: PolicyRule) -> int:
+    """The nearest unused priority before a rule's."""
+    used = {one.priority for one in ground.policy_rules(snapshot, key) if one.family == rule.family}
+    return next((number for number in range(rule.priority - 1, 0, -1) if number not in used), rule.priority)
 
 
 def _default(snapshot: Snapshot, step: Step, gateway: str, device: str) -> Route | None:
@@ -182,13 +215,15 @@ def _release(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if rule is not None and rule.table not in (253, 254, 255) and rule.priority > 1:
         first = PolicyRule(
             family=rule.family,
-            priority=rule.priority - 1,
+            priority=_free_priority(snapshot, step.namespace, rule),
             destination=ground.subnet_of(snapshot, facts["asker"]),
             table=MAIN,
         )
         return (AddPolicyRule(namespace=step.namespace, rule=first),)
     route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
-    if route is None or route.protocol == "kernel":
+    if route is not None and route.protocol == "kernel":
+        return _single_way_back(step, snapshot)
+    if route is None:
         return ()
     return (DeleteRoute(namespace=step.namespace, route=route),)
 
@@ -223,6 +258,16 @@ def _way_back(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         priority=1024 if family == 6 else 0, next_hops=(NextHop(index=link.index),),
     )  # fmt: skip
     return (AddRoute(namespace=key, route=route),)
+
+
+def _single_way_back(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """A connected subnet of another interface covers the asker: a route for the asker alone beats it."""
+    link = ground.link(snapshot, step.namespace, step.facts["link"])
+    asker = step.facts["asker"]
+    if link is None or ":" in asker:
+        return ()
+    route = Route(family=4, table=MAIN, destination=f"{asker}/32", scope="link", next_hops=(NextHop(index=link.index),))
+    return (AddRoute(namespace=step.namespace, route=route),)
 
 
 def _router_behind(snapshot: Snapshot, key: str, device: str, family: int) -> str:

@@ -385,7 +385,7 @@ def fix(ns: str, dry_run: bool, yes: bool, **options: Any) -> int:
             if found.diagnosis.verdict == "fail" and not plan.items and not dry_run:
                 click.echo("netdoctor: nothing that is safe to change would mend this; nothing was changed", err=True)
             return EXIT[report.verdict]
-        agree(plan, yes=yes)
+        agree(plan, report.summary, yes=yes)
         done = mending.mend(examination, found, plan)
     result = _with(
         report,
@@ -410,18 +410,19 @@ def _with(report: "Report", **values: Any) -> "Report":
     return replace(report, **values)
 
 
-def agree(plan: Any, *, yes: bool) -> None:
-    """Shows the plan with each step's inverse and asks. Raises NetdoctorError when declined or nobody can be asked."""
-    import shlex
+def agree(plan: Any, summary: str, *, yes: bool) -> None:
+    """Shows what is wrong and the plan with each step's inverse, and asks. Raises NetdoctorError when declined or nobody can be asked."""
+    from netdoctor.reports import escape
 
     if yes:
         return
+    click.echo(escape.terminal(summary), err=True)
     for item in plan.items:
         for command in item.typed:
-            click.echo(f"  {shlex.join(command)}", err=True)
+            click.echo(f"  {escape.command(command)}", err=True)
         for back in item.undo:
             for command in back.typed:
-                click.echo(f"      undo: {shlex.join(command)}", err=True)
+                click.echo(f"      undo: {escape.command(command)}", err=True)
     if not sys.stdin.isatty():
         raise NetdoctorError(
             "fix changes this host: there is no terminal to ask at; say --yes to apply the plan, or --dry-run to see it"

@@ -109,8 +109,9 @@ def _delete(namespace: Namespace, address: Address) -> DeleteAddress:
 
 
 def _follows_address(route: Route) -> bool:
-    """Table local and the IPv6 link prefixes are kept by the kernel alone."""
-    return route.protocol == "kernel" and (route.table == LOCAL or route.destination in ("fe80::/64", "ff00::/8"))
+    """Table local, the IPv6 link prefixes and what was learned are kept by the kernel alone."""
+    by_kernel = route.protocol == "kernel" and (route.table == LOCAL or route.destination in ("fe80::/64", "ff00::/8"))
+    return route.cached or by_kernel
 
 
 def _routes(have: Namespace, want: Namespace) -> list[Change]:

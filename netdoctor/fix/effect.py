@@ -118,7 +118,10 @@ def _on_link(change: OnLink, namespace: Namespace) -> Namespace:
             return _fdb(namespace, entry, keep=isinstance(change, AddFdbEntry))
         case AddQdisc() | DeleteQdisc():
             return _qdisc(namespace, change)
-        case FlushRouteCache() | SetLink():
+        case FlushRouteCache(family=family):
+            kept = (one for one in known(namespace.routes) if not (one.cached and one.family == family))
+            return with_routes(namespace, tuple(kept))
+        case SetLink():
             return namespace
         case _:
             assert_never(change)

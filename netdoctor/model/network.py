@@ -115,7 +115,10 @@ class NextHop(Fact, frozen=True):
 
 
 class Route(Fact, frozen=True):
-    """One route of one table. `destination` is a prefix; an empty `next_hops` goes with types that need none."""
+    """One route of one table. `destination` is a prefix; an empty `next_hops` goes with types that need none.
+
+    cached: an exception the kernel learned (redirect, path MTU), not configuration.
+    """
 
     family: Family
     table: int
@@ -133,6 +136,7 @@ class Route(Fact, frozen=True):
     hop_limit: int = 0
     preference: str = ""
     expires_s: int | None = None
+    cached: bool = False
 
 
 class PolicyRule(Fact, frozen=True):

@@ -2,6 +2,8 @@
 
 import struct
 
+import msgspec
+
 from netdoctor.model.network import Family, NextHop, PolicyRule, Route
 from netdoctor.netlink.wire import Attributes, Reader, address, attributes, each, text, u8, u16, u32
 
@@ -39,7 +41,17 @@ def read_routes(reader: Reader) -> tuple[Route, ...]:
         for family in (AF_INET, AF_INET6)
         for message in reader.dump(RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
     ]
-    return tuple(_route(message, objects) for message in messages if not RTMSG.unpack_from(message)[8] & RTM_F_CLONED)
+    plain = [_route(message, objects) for message in messages if not RTMSG.unpack_from(message)[8] & RTM_F_CLONED]
+    return (*plain, *_read_exceptions(reader))
+
+
+def _read_exceptions(reader: Reader) -> list[Route]:
+    """IPv4 exceptions (fnhe_dump_bucket): what redirects and path MTU discovery taught this namespace."""
+    try:
+        messages = reader.dump(RTM_GETROUTE, RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, RTM_F_CLONED))
+    except OSError:
+        return []
+    return [msgspec.structs.replace(_route(message, {}), cached=True) for message in messages]
 
 
 def _route(message: memoryview, objects: dict[int, tuple[str, tuple[NextHop, ...]]]) -> Route:

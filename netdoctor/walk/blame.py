@@ -23,6 +23,7 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
         blame_route.duplicated(view, trip)
         or blame_route.unbridged(view, trip)
         or blame_route.foreign_address(view, trip, fatal)
+        or blame_route.captured_locally(view, trip, fatal)
         or blame_nat.forgotten(view, trip, fatal)
         or blame_nat.dead_target(view, trip, fatal)
         or blame_nat.untranslated(view, trip, fatal, beyond)
@@ -30,6 +31,7 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
         or blame_route.lost_table(view, trip, fatal, beyond)
         or blame_nat.unserved(view, trip, fatal, beyond)
         or (_upstream(view, fatal) if fatal.namespace in beyond else None)
+        or blame_route.dead_device(view, trip, fatal)
         or blame_route.unowned_next_hop(view, trip, fatal)
         or blame_route.routeless(view, fatal)
     )
@@ -63,22 +65,34 @@ def upstream_of(view: View, trip: RoundTrip) -> frozenset[NamespaceId]:
             found.add(step.namespace)
         previous = step.namespace
     fatal = trip.fatal
-    if fatal is not None and fatal.facts.get("tunnel") and fatal.namespace not in inside:
+    if fatal is not None and fatal.namespace not in inside and _first_met(trip, fatal, uplinks, view):
         found.add(fatal.namespace)
     return frozenset(found)
+
+
+def _first_met(trip: RoundTrip, fatal: Step, uplinks: set[str], view: View) -> bool:
+    """True when the packet died on its way into a namespace beyond: in a tunnel, or asking over the uplink for a MAC."""
+    if fatal.facts.get("tunnel"):
+        return True
+    visited = {step.namespace for step in trip.forward.steps if step.kind == "device" and step.outcome == "pass"}
+    if fatal.namespace in visited or fatal.direction != "forward":
+        return False
+    last = next(
+        (step for step in reversed(trip.forward.steps) if step.kind == "route" and step.outcome == "pass"), None
+    )
+    if last is None:
+        return False
+    if last.namespace == view.snapshot.host:
+        return last.facts.get("device", "") in uplinks
+    link = view.link(last.namespace, last.facts.get("device", ""))
+    return link is not None and link.kind in ("macvlan", "macvtap") and bool(last.facts.get("gateway"))
 
 
 def _uplinks(view: View, host: NamespaceId, trip: RoundTrip) -> set[str]:
     """The host's interfaces towards its gateways: of its default routes, and those this packet was routed by."""
     if host not in view.snapshot.namespaces:
         return set()
-    names = {
-        view.device_name(host, hop.index)
-        for route in view.routes(host)
-        if route.destination in ("0.0.0.0/0", "::/0") and route.type == "unicast"
-        for hop in route.next_hops
-        if hop.gateway
-    }
+    names = blame_route.uplink_names(view, host)
     for step in trip.forward.steps:
         if step.kind == "route" and step.namespace == host and step.facts.get("gateway"):
             names.add(step.facts.get("device", ""))

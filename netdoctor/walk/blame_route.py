@@ -8,7 +8,7 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, network_of
 from netdoctor.walk.layer2 import Frame, Spread, link_text
-from netdoctor.walk.routing import Query, lookup
+from netdoctor.walk.routing import Query, lookup, route_text, rule_text
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
@@ -184,6 +184,95 @@ def _share(mine: Address, other: Address) -> bool:
     )
 
 
+def captured_locally(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """A `local` route that nobody's address made (TPROXY and any-IP recipes) keeps the packet in a stack that is not its end."""
+    if fatal.kind not in ("deliver", "hook") or fatal.direction != "forward":
+        return None
+    route = next(
+        (
+            step
+            for step in reversed(trip.forward.steps)
+            if step.kind == "route"
+            and step.outcome == "pass"
+            and step.namespace == fatal.namespace
+            and step.facts.get("type") == "local"
+        ),
+        None,
+    )
+    if route is None:
+        return _local_route(view, trip, fatal)
+    if view.local_addresses(route.namespace, route.facts["destination"]):
+        return None
+    return _captured(view, route)
+
+
+def _local_route(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """The same for a packet that came in: its input route is looked up again."""
+    entry = _entry_to(trip, fatal.namespace)
+    destination = fatal.facts.get("address") or fatal.facts.get("destination", "")
+    if entry is None or not destination or view.local_addresses(fatal.namespace, destination):
+        return None
+    mark = next(
+        (
+            int(s.facts["mark"])
+            for s in reversed(trip.forward.steps)
+            if s.namespace == fatal.namespace and "mark" in s.facts
+        ),
+        0,
+    )
+    for value in (mark, *_marks(view, fatal.namespace)):
+        found = lookup(
+            view, fatal.namespace, Query(trip.flow.family, _source_of(entry), destination, value, entry.device)
+        )
+        if found.type == "local" and found.route is not None:
+            facts = {
+                "destination": destination,
+                "route": route_text(view, fatal.namespace, found.route),
+                "table": str(found.route.table),
+            }
+            if found.rule is not None:
+                facts["rule_text"] = rule_text(found.rule)
+            because = (Because(kind="route", namespace=fatal.namespace, text=facts["route"]),)
+            return _captured(view, replace(entry, facts=facts, because=because))
+    return None
+
+
+def _marks(view: View, key: NamespaceId) -> list[int]:
+    return [rule.fwmark for rule in view.rules(key) if rule.fwmark]
+
+
+def _captured(view: View, step: Step) -> Step:
+    name = view.name(step.namespace)
+    return replace(
+        step,
+        kind="route",
+        outcome="block",
+        cause="local-route-captures",
+        summary=f"{name} keeps packets to {step.facts['destination']} for itself by the route {step.facts['route']}, and nothing there takes them",
+    )
+
+
+def dead_device(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """The route leads into a tunnel that nobody serves any more."""
+    if fatal.cause != "carrier-missing" or fatal.facts.get("kind") not in ("tun", "wireguard", "dummy", "ifb"):
+        return None
+    journey = trip.forward.steps if fatal.direction == "forward" else trip.reply.steps if trip.reply else ()
+    route = next(
+        (s for s in reversed(journey) if s.kind == "route" and s.outcome == "pass" and s.namespace == fatal.namespace),
+        None,
+    )
+    if route is None or not route.facts.get("route"):
+        return None
+    return replace(
+        route,
+        outcome="block",
+        cause="route-to-dead-device",
+        device=fatal.device,
+        summary=f"{view.name(fatal.namespace)} sends it by {route.facts['route']}, and {fatal.summary}",
+        because=(*route.because, *fatal.because),
+    )
+
+
 def misrouted_reply(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
     """A stack of the forward way sends the answer by another interface than the request came in by, and it is lost."""
     if fatal.direction != "reply" or trip.reply is None:
@@ -199,6 +288,8 @@ def misrouted_reply(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[
         gone_by = step.facts.get("device", "")
         if step.outcome == "pass" and gone_by == came_by:
             continue
+        if step.cause == "route-refuses":
+            return None
         if step.outcome == "pass" and step.facts.get("type") == "local":
             continue
         if step.facts.get("destination") != _asker(trip, step):
@@ -252,7 +343,8 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
             facts={**facts, "gateway": gateway[0], "length": str(gateway[1])},
         )
     captured = bool(gone) and not step.facts.get("prefix", "").endswith("/0")
-    if not own and _directly_attached(view, key, link, asker) and not captured:
+    alone = _has_single_address(view, asker)
+    if not own and not alone and _directly_attached(view, key, link, asker) and not captured:
         return replace(
             step, kind="address-owner", outcome="block", cause="gateway-address-missing", device=came_by,
             summary=f"{came_by} in {name} has no address, so {name} has no route back to {asker}: it {gone_text}",
@@ -265,6 +357,15 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
         else f"{name} has no route back to {asker} by {came_by}: it {gone_text}"
     )
     return replace(step, outcome="block", cause=cause, summary=text, device=came_by, facts=facts)
+
+
+def _has_single_address(view: View, asker: str) -> bool:
+    """True for a container with a /32 (/128): its host has a route to it and no subnet."""
+    for namespace in view.snapshot.namespaces.values():
+        for one in () if isinstance(namespace.addresses, Unknown) else namespace.addresses:
+            if one.local == asker:
+                return one.prefix_length == (32 if one.family == 4 else 128)
+    return False
 
 
 def _askers_gateway(view: View, asker: str) -> tuple[str, int] | None:
@@ -322,6 +423,17 @@ def lost_table(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Names
     return None
 
 
+def uplink_names(view: View, key: NamespaceId) -> set[str]:
+    """The interfaces of a namespace's default routes."""
+    return {
+        view.device_name(key, hop.index)
+        for route in view.routes(key)
+        if route.destination in ("0.0.0.0/0", "::/0") and route.type == "unicast"
+        for hop in route.next_hops
+        if hop.gateway
+    }
+
+
 def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     """Nobody has the next hop: the gateway's address is missing over there, or the route names a wrong gateway."""
     if fatal.cause != "next-hop-unowned":
@@ -358,6 +470,15 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
             summary=f"{view.name(key)} takes {next_hop} for a neighbour on {link.name} ({route}), and nobody there has it",
             because=(*fatal.because, Because(kind="route", namespace=key, text=route)),
         )  # fmt: skip
+    if key == view.snapshot.host and link.name in uplink_names(view, key):
+        return replace(
+            fatal,
+            kind="upstream",
+            namespace="upstream",
+            cause="destination-silent",
+            summary=f"nobody on the uplink {link.name} of {view.name(key)} has the address {next_hop}",
+            facts={**fatal.facts, "object": f"upstream: {next_hop}"},
+        )
     return replace(
         fatal,
         cause="destination-unowned",
@@ -444,6 +565,7 @@ def _dead_gateway(
         and any(contains(network_of(mine.local, mine.prefix_length), one.local) for mine in own)
     ]  # fmt: skip
     expected = any(contains(network_of(mine.local, mine.prefix_length), gateway) for mine in own)
+    expected = expected and not _other_way_out(view, key, link, family)
     if routers and not addressed and expected and not _specific(fatal) and key != view.snapshot.host:
         there, other = routers[0]
         mine = next(one for one in own if contains(network_of(one.local, one.prefix_length), gateway))
@@ -458,6 +580,20 @@ def _dead_gateway(
         summary=f"{view.name(key)} sends it via {gateway} ({route}), an address that nobody on {link.name} has",
         facts={**fatal.facts, "candidates": " ".join(dict.fromkeys(addressed)), "gateway": gateway, "family": str(family)},
     )  # fmt: skip
+
+
+def _other_way_out(view: View, key: NamespaceId, link: Link, family: int) -> bool:
+    """True when another interface of the namespace leads to a router that has an address in its subnet."""
+    for other in view.links(key):
+        if other.index == link.index or other.kind != "veth" or not other.up:
+            continue
+        mine = _global_addresses(view, key, other, family)
+        for there, end in _stacks_on(view, key, other) if mine else ():
+            if _is_router_side(view, there, end) and any(
+                _share(own, one) for own in mine for one in _global_addresses(view, there, end, family)
+            ):
+                return True
+    return False
 
 
 def _specific(fatal: Step) -> bool:

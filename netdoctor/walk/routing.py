@@ -64,9 +64,24 @@ def lookup(view: View, key: NamespaceId, query: Query) -> Lookup:
                 if table not in TABLE_NAMES:
                     fell_through.append(rule)
                 continue
-            route, hop = found
+            route, hop = _with_exception(view, key, *found, query)
             return Lookup(route.type, route, hop, rule, tuple(fell_through), tuple(skipped))
     return Lookup("none", None, None, None, tuple(fell_through), tuple(skipped))
+
+
+def _with_exception(
+    view: View, key: NamespaceId, route: Route, hop: NextHop | None, query: Query
+) -> tuple[Route, NextHop | None]:
+    """A learned redirect of this destination replaces the next hop for packets of our own (find_exception)."""
+    if hop is None or query.in_device or route.type != "unicast":
+        return route, hop
+    for other in view.routes(key):
+        if not other.cached or other.destination != f"{query.destination}/32" or not other.next_hops:
+            continue
+        learned = other.next_hops[0]
+        if learned.index == hop.index and learned.gateway and learned.gateway != hop.gateway:
+            return other, learned
+    return route, hop
 
 
 def _rule_matches(view: View, key: NamespaceId, rule: PolicyRule, query: Query) -> bool:
@@ -124,6 +139,7 @@ def _table_lookup(
         for route in view.routes(key)
         if route.table == table
         and route.family == query.family
+        and not route.cached
         and contains(route.destination, query.destination)
         and route.tos in (0, query.tos)
         and not (route.source and query.source and not contains(route.source, query.source))
@@ -131,6 +147,7 @@ def _table_lookup(
     candidates.sort(key=lambda route: (-prefix(route.destination)[2], -route.tos, route.priority))
     for route in candidates:
         if route.type == "throw":
+            skipped.append(route)
             return None
         if rule.suppress_prefix_length is not None and prefix(route.destination)[2] <= rule.suppress_prefix_length:
             return None
@@ -264,6 +281,8 @@ def route_text(view: View, key: NamespaceId, route: Route) -> str:
         words += ["src", route.preferred_source]
     if route.priority:
         words += ["metric", str(route.priority)]
+    if route.cached:
+        words.append("cache <redirected>")
     return " ".join(words)
 
 

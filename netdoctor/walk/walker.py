@@ -180,6 +180,11 @@ class Walker:
         if found.type in ERROR_NAMES:
             text = ERROR_NAMES[found.type].format(packet.destination)
             cause = "route-missing" if found.type == "none" else "route-refuses"
+            thrown = [route for route in found.skipped if route.type == "throw"]
+            if found.type == "none" and thrown:
+                route = route_text(self.view, key, thrown[0])
+                text, cause = f"the route {route} sends packets to {packet.destination} away unrouted", "route-refuses"
+                facts |= {"route": route, "table": str(thrown[0].table)}
             if found.rule is not None and found.route is None:
                 text, cause = (
                     f"policy rule {rule_text(found.rule)} refuses packets to {packet.destination}",
@@ -243,7 +248,8 @@ class Walker:
             }
         if found.skipped:
             facts["skipped"] = route_text(self.view, key, found.skipped[0])
-            facts["skipped_device"] = self.view.device_name(key, found.skipped[0].next_hops[0].index)
+            hops = found.skipped[0].next_hops
+            facts["skipped_device"] = self.view.device_name(key, hops[0].index) if hops else ""
         return facts
 
     def _out_name(self, key: NamespaceId, packet: Packet, found: Lookup) -> str:
