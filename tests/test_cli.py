@@ -2,16 +2,18 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jsonschema
 import pytest
 from lab import World, nobody
 from lab.command import netdoctor, refused
-from lab.world import difference
 
 COMMANDS = (
     "build", "check", "demo", "destroy", "explain", "fix", "list", "report", "schema", "snapshot", "undo",
@@ -79,6 +81,10 @@ BAD_WORDS = (
     (("check", "host", "--to", "two words"), "expected an IPv4"),
     (("check", "host", "--to", "a..b"), "expected an IPv4"),
     (("check", "host", "--to", "ns:nd-no-such"), "no such network namespace"),
+    (("check", "host", "--to", "224.0.0.1"), "one host"),
+    (("check", "host", "--to", "255.255.255.255"), "one host"),
+    (("check", "host", "--to", "::"), "one host"),
+    (("check", "host", "--to", "fe80::1%eth0"), "zone"),
     (("check", "host", "--port", "80"), "80/tcp"),
     (("check", "host", "--port", "0/tcp"), "1 to 65535"),
     (("check", "host", "--port", "65536/tcp"), "1 to 65535"),
@@ -176,14 +182,58 @@ def test_all_counts_the_attached_namespaces(standing: World) -> None:
     assert standing.name("ns1") in [report["target"] for report in said["reports"]]
 
 
-def test_silence_of_udp_is_undetermined(standing: World) -> None:
+def test_all_quiet_twice_says_nothing(standing: World) -> None:
+    done = netdoctor("check", "--all", "-qq", world=standing)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_all_with_an_error_reports_it_for_each(standing: World) -> None:
+    done = netdoctor("check", "--all", "--to", "ns:nd-no-such", "--format", "json", world=standing)
+    said = json.loads(done.stdout)
+    jsonschema.validate(said, json.loads(netdoctor("schema").stdout))
+    assert done.returncode == 2 and said["verdict"] == "error"
+    assert all(report["verdict"] == "error" and "nd-no-such" in report["error"] for report in said["reports"])
+
+
+def test_an_ipv4_mapped_address_is_asked_as_ipv4(standing: World) -> None:
+    assert netdoctor("check", standing.name("ns1"), "--to", "::ffff:8.8.8.8", world=standing).returncode == 0
+
+
+def test_hostile_names_are_shown_harmless(world: World) -> None:
+    world.sh("ns1 ip link set veth1 alias $'\\x1b[31m<b>'; ip link add $'\\xff\\x1b' type veth peer name ok0")
+    for form in ("terminal", "json", "html", "markdown", "junit"):
+        done = netdoctor("check", world.name("ns1"), "-vv", "--format", form, world=world)
+        assert done.returncode == 0 and "\x1b" not in done.stdout and "\x1b" not in done.stderr, done
+    assert netdoctor("snapshot", world.name("ns1"), "-o", "/dev/null", world=world).returncode == 0
+
+
+@contextmanager
+def silence(world: World) -> Iterator[None]:
+    """A UDP service at 8.8.8.8 port 777 that never answers."""
     silent = "import socket; s = socket.socket(2, 2); s.bind(('8.8.8.8', 777)); print('ready', flush=True); input()"
-    inside = ["ip", "netns", "exec", standing.name("inet"), sys.executable, "-c", silent]
+    inside = ["ip", "netns", "exec", world.name("inet"), sys.executable, "-c", silent]
     with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as service:
         assert service.stdout and service.stdout.readline()
-        done = netdoctor("check", standing.name("ns1"), "--port", "777/udp", world=standing)
+        yield
         service.kill()
+
+
+def test_silence_of_udp_is_undetermined(standing: World) -> None:
+    with silence(standing):
+        done = netdoctor("check", standing.name("ns1"), "--port", "777/udp", world=standing)
     assert done.returncode == 3 and "may stay silent" in " ".join(done.stdout.split())
+
+
+def test_interrupted_is_130(standing: World) -> None:
+    """While it waits for the answer that does not come."""
+    inside = ("ip", "netns", "exec", standing.name("host"), sys.executable, "-m", "netdoctor.cli")
+    words = ("check", standing.name("ns1"), "--port", "777/udp")
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with silence(standing), subprocess.Popen([*inside, *words], text=True, **piped) as run:  # type: ignore[call-overload]
+        time.sleep(1.2)
+        run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=20)
+    assert run.returncode == 130 and not "".join(said).strip()
 
 
 def test_fail_on(world: World) -> None:
@@ -191,61 +241,3 @@ def test_fail_on(world: World) -> None:
     name = world.name("ns1")
     assert netdoctor("check", name, world=world).returncode == 1
     assert netdoctor("check", name, "--fail-on", "never", world=world).returncode == 0
-
-
-# Mending -------------------------------------------------------------------------------------------------------------
-
-
-def test_fix_asks_and_nobody_answers(world: World, state: dict[str, str]) -> None:
-    world.sh(BREAK_MASQUERADE)
-    before = world.state()
-    done = netdoctor("fix", world.name("ns1"), world=world, **state)
-    assert done.returncode == 2 and "--yes" in done.stderr and "undo: " in done.stderr
-    assert not difference(before, world.state())
-
-
-def test_dry_run_shows_the_plan_and_changes_nothing(world: World, state: dict[str, str]) -> None:
-    world.sh(BREAK_MASQUERADE)
-    before = world.state()
-    done = netdoctor("fix", world.name("ns1"), "--dry-run", "--format", "json", world=world, **state)
-    said = json.loads(done.stdout)
-    assert done.returncode == 1 and said["fixed"] is False and said["applied"] == []
-    assert said["root_causes"][0]["fix"]
-    assert not difference(before, world.state())
-
-
-def test_fix_mends_and_undo_returns_the_state_exactly(world: World, state: dict[str, str]) -> None:
-    world.sh(BREAK_MASQUERADE)
-    world.sysctl("host", "net.ipv4.ip_forward=0")
-    before = world.state()
-    done = netdoctor("fix", world.name("ns1"), "--yes", "--format", "json", world=world, **state)
-    said = json.loads(done.stdout)
-    jsonschema.validate(said, json.loads(netdoctor("schema").stdout))
-    assert done.returncode == 0 and said["fixed"] and len(said["applied"]) == len(said["undo"]) == 2
-    assert world.probe("ping 8.8.8.8", tries=3)
-    undone = netdoctor("undo", world=world, **state)
-    assert undone.returncode == 0 and "is undone" in undone.stdout
-    assert not difference(before, world.state())
-    assert netdoctor("undo", world=world, **state).stdout == "nothing to undo\n"
-
-
-def test_fix_of_a_healthy_network_does_nothing(standing: World, state: dict[str, str]) -> None:
-    before = standing.state()
-    done = netdoctor("fix", standing.name("ns1"), "--yes", "--format", "json", world=standing, **state)
-    assert done.returncode == 0 and json.loads(done.stdout)["fixed"] is True
-    assert not difference(before, standing.state())
-
-
-def test_fix_touches_nothing_when_its_report_cannot_be_written(world: World, state: dict[str, str]) -> None:
-    world.sh(BREAK_MASQUERADE)
-    before = world.state()
-    refused(netdoctor("fix", world.name("ns1"), "--yes", "-o", "html=/no/such/x", world=world, **state), "cannot write")
-    assert not difference(before, world.state())
-
-
-def test_fix_needs_a_journal_before_it_changes_anything(world: World) -> None:
-    world.sh(BREAK_MASQUERADE)
-    before = world.state()
-    done = netdoctor("fix", world.name("ns1"), "--yes", world=world, NETDOCTOR_STATE_DIR="/proc/nowhere")
-    refused(done, "journal", "NETDOCTOR_STATE_DIR")
-    assert not difference(before, world.state())
