@@ -233,7 +233,9 @@ def _names_conclusion(case: Case, snapshot: Snapshot) -> Conclusion | None:
         )
         step = _resolver_step(snapshot, "name-not-found", text, {"path": path, "server": denied.address})
         return Conclusion("fail", "observed", f"{who} cannot resolve {name}: {text}", step, "dns")
-    first = servers[0]
+    # Nobody was asked: a further server whose way is open may answer where the first one cannot.
+    open_way = None if case.evidence else next((leg for leg in servers if leg.trip.fatal is None), None)
+    first = open_way or servers[0]
     culprit = _server_culprit(first, pings[first.name], snapshot, path)
     if culprit is None:
         return Conclusion(

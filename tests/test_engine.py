@@ -181,6 +181,16 @@ def test_a_walk_that_the_packet_contradicts_is_a_warning() -> None:
     assert not found.warnings[0].changes
 
 
+def test_a_second_name_server_may_answer_where_the_first_cannot() -> None:
+    ways = (trip(OPEN, SHUT), trip(OPEN))
+    legs = tuple(Leg(name=f"dns 192.0.2.{number}", trip=way) for number, way in enumerate(ways, 1))
+    asked = Question(target="box", dest="files.test")
+    found = engine.conclude(Case(question=asked, legs=legs), SNAPSHOT)
+    assert (found.verdict, found.basis) == ("undetermined", "predicted")
+    found = engine.conclude(Case(question=asked, legs=legs[:1]), SNAPSHOT)
+    assert found.verdict == "fail" and found.culprit is not None and found.culprit.cause == "ip-forward-off"
+
+
 def test_every_probe_answer_has_its_words() -> None:
     for answer in ("reply", "refused", "silent", "error", "local-error", "not-sent"):
         assert engine.probe_line(ping(answer, error="why")).startswith("ping 192.0.2.1: ")
