@@ -2,8 +2,10 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from netdoctor.checks import ground
-from netdoctor.model.change import AddAddress, Change, DeleteAddress, SetSysctl
+from netdoctor.model.change import AddAddress, AddRoute, Change, DeleteAddress, DeleteRoute, SetSysctl
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.network import Address, Link
@@ -84,6 +86,8 @@ def _changes(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
         )
     if step.cause == "duplicate-address":
         return _undouble(step, snapshot)
+    if step.cause == "address-wrong-subnet":
+        return _without_source_hint(step, snapshot)
     if step.cause == "ipv6-disabled":
         return (SetSysctl(namespace=step.namespace, key=step.facts["sysctl"], value="0"),)
     if step.cause == "address-missing":
@@ -167,6 +171,27 @@ def _resized(step: Step, snapshot: Snapshot, device: str) -> tuple[Change, ...]:
         AddAddress(namespace=step.namespace, link=device, address=new),
         DeleteAddress(namespace=step.namespace, link=device, address=old),
     )
+
+
+def _without_source_hint(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """A route's `src` chose the foreign address though the interface has one of the right network: the route without it."""
+    key, address = step.namespace, step.facts["address"]
+    fits = [
+        one for one in ground.addresses_on(snapshot, key, step.facts["link"], int(step.facts["family"]))
+        if one.local != address and contains(network_of(one.local, one.prefix_length), step.facts["other"].partition("/")[0])
+    ]  # fmt: skip
+    routes = [
+        route
+        for route in ground.routes(snapshot, key)
+        if route.preferred_source == address and route.protocol != "kernel"
+    ]
+    if not fits or not routes:
+        return ()
+    changes: list[Change] = []
+    for route in routes:
+        changes.append(DeleteRoute(namespace=key, route=route))
+        changes.append(AddRoute(namespace=key, route=replace(route, preferred_source=fits[0].local)))
+    return tuple(changes)
 
 
 def _undouble(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:

@@ -96,6 +96,12 @@ def _answered(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclu
     return Conclusion("pass", basis, f"{who} reaches {what}{rtt}{through}")
 
 
+def _size_doubt(trip: RoundTrip) -> Step | None:
+    """The doubt that fits a stall: sizes first, then filters; never one about who is where."""
+    doubts = [step for step in trip.doubts if step.kind not in ("neighbour", "nat", "conntrack")]
+    return next((step for step in doubts if step.kind == "mtu"), doubts[0] if doubts else None)
+
+
 def _size_fault(case: Case, target: Leg, ping: Ping) -> Step | None:
     """The step that only kills full-size packets, unless large data was seen to pass. For pings a full-size one must be lost too."""
     large = leg_of(case, LARGE)
@@ -123,7 +129,7 @@ def _stalled(case: Case, target: Leg, ping: Ping, snapshot: Snapshot) -> Conclus
     who, what = case.question.target, _asked(case)
     large = leg_of(case, LARGE)
     for leg in (large, target):
-        found = (leg.trip.fatal or next(iter(leg.trip.doubts), None)) if leg else None
+        found = (leg.trip.fatal or _size_doubt(leg.trip)) if leg else None
         if found is not None:
             told = _told_as_size(replace(found, outcome="block"))
             text = f"{who} connects to {what}, but its {ping.detail}: {told.summary}"

@@ -1,5 +1,6 @@
 """`fix` and `undo`: plan what the diagnosis prescribes, apply it under a journal, look again, undo it if that did not help."""
 
+import os
 import time
 from typing import NamedTuple
 
@@ -63,6 +64,8 @@ def undo(number: str) -> tuple[str, RolledBack]:
     from netdoctor.target import resolve
 
     host = resolve("host")
+    if journals.folder().exists() and not os.access(journals.folder(), os.R_OK | os.X_OK):
+        raise NetdoctorError(f"{journals.folder()}: permission denied; run netdoctor as root")
     try:
         journal = journals.load(number) if number else journals.last(host.id)
     finally:

@@ -6,7 +6,7 @@ from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.network import Address, Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.addressing import contains, network_of
+from netdoctor.walk.addressing import contains, is_loopback, network_of
 from netdoctor.walk.layer2 import Frame, Spread, link_text
 from netdoctor.walk.routing import Query, lookup, route_text, rule_text
 from netdoctor.walk.trail import Trail
@@ -186,7 +186,7 @@ def _share(mine: Address, other: Address) -> bool:
 
 def captured_locally(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     """A `local` route that nobody's address made (TPROXY and any-IP recipes) keeps the packet in a stack that is not its end."""
-    if fatal.kind not in ("deliver", "hook") or fatal.direction != "forward":
+    if fatal.kind not in ("deliver", "hook") or fatal.direction != "forward" or is_loopback(trip.flow.destination):
         return None
     route = next(
         (

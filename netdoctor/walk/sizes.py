@@ -1,5 +1,6 @@
 """Packets too big for the way: what the sender is told, and what vanishes (net/ipv4/ip_forward.c, ip_output.c, veth.c)."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.layer2 import Point, link_text
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from netdoctor.walk.routing import Lookup, Query, lookup, select_source
-from netdoctor.walk.trail import Dead
+from netdoctor.walk.trail import Dead, Trail
 
 if TYPE_CHECKING:
     from netdoctor.walk.walker import Walker
@@ -57,6 +58,11 @@ def check_forwarding(walker: "Walker", key: NamespaceId, packet: Packet, found: 
     limit = route_mtu(device, found)
     if packet.length_bytes <= limit or (packet.family == 4 and not packet.dont_fragment):
         return packet
+    segment = _clamped(walker, key, packet, limit) if packet.protocol == TCP else packet.length_bytes
+    if segment <= limit:
+        text = f"TCP's segments are clamped to {segment} bytes (MSS) in {walker.view.name(key)}"
+        walker.trail.passed("mtu", key, text, device=device.name)
+        return replace(packet, length_bytes=segment)
     lost = _error_lost(walker, key, packet, limit)
     name = walker.view.name(key)
     text = f"{packet.length_bytes} bytes do not fit the {limit} of {device.name} in {name}"
@@ -95,6 +101,28 @@ def check_forwarding(walker: "Walker", key: NamespaceId, packet: Packet, found: 
         )  # fmt: skip
     )
     return None
+
+
+def _clamped(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> int:
+    """The size that rules of this router leave to the flow's segments (TCPMSS, nft's maxseg): they rewrite the SYN's MSS."""
+    quiet = Trail(walker.trail.direction)
+    try:
+        for hook in ("forward", "postrouting"):
+            walker.firewall.run(quiet, key, hook, replace(packet, conntrack=packet.conntrack))
+    except Dead:
+        return packet.length_bytes
+    headers = 40 if packet.family == 4 else 60
+    sizes = [packet.length_bytes]
+    for because in (one for step in quiet.steps for one in step.because):
+        if "clamp-mss-to-pmtu" in because.text or "maxseg size set rt mtu" in because.text:
+            sizes.append(limit)
+        words = because.text.split()
+        for word, after in itertools.pairwise(words):
+            if word == "--set-mss" and after.isdigit():
+                sizes.append(int(after) + headers)
+        if "maxseg size set" in because.text and words[-1].isdigit():
+            sizes.append(int(words[-1]) + headers)
+    return min(sizes)
 
 
 def _error_lost(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> Step | None:
