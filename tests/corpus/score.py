@@ -12,6 +12,8 @@ from .cases import Case, Second
 from .verify import inject, prepare
 
 EXTRA_LINES = 3
+# iptables-nft's tables are in the state twice, as iptables-nft-save and as nft print them: a rule is one line, not two.
+SEEN_TWICE = re.compile(r"\S+ nft table ip6? (filter|nat|mangle|raw|security) / chain [A-Z]")
 FAULT_MARKS = ("detected", "layer", "slug", "named", "where", "all", "fixed", "recheck", "minimal", "undone", "no_harm")
 MARKS = (*FAULT_MARKS, "quiet", "readonly")
 
@@ -118,7 +120,8 @@ def collateral(healthy: list[str], faulty: list[str], after: list[str]) -> list[
     """Lines that neither the fault nor its plain undoing explains."""
     before, fault, now = Counter(healthy), Counter(faulty), Counter(after)
     lost, added = (before & fault) - now, now - before - fault
-    return sorted([f"-{line}" for line in lost.elements()] + [f"+{line}" for line in added.elements()])
+    changed = [f"-{line}" for line in lost.elements()] + [f"+{line}" for line in added.elements()]
+    return sorted(line for line in changed if not SEEN_TWICE.match(line[1:]))
 
 
 def unchanged(result: Score, before: list[str], after: list[str]) -> bool:
