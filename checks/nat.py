@@ -25,6 +25,8 @@ CAUSES = {
     "masquerade-shadowed": "An earlier rule of the NAT chain (ACCEPT, RETURN) ends it before MASQUERADE is reached.",
     "masquerade-without-address": "The egress interface has no address that MASQUERADE could use: it drops the packet.",
     "snat-foreign-address": "SNAT gives the packet an address that this host does not have: answers go to somebody else.",
+    "nat-ports-used-up": "The source NAT rule has only a few ports to give (--to-ports) and they are in use: further connections to the "
+    "same destination are dropped. Verify: `conntrack -L`, `conntrack -S` (insert_failed). Fix: no port range.",
     "dnat-target-dead": "A DNAT or REDIRECT rule sends the flow to an address or port where nobody is (container gone, proxy "
     "stopped). Verify: the rule's target. Fix: the right target, or no rule.",
     "service-rule-missing": "The service's virtual address has no DNAT rule, so it is routed like any address. "
@@ -78,7 +80,7 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         at = ground.chain_ref(step.facts, step.facts["shadow_chain"])
         rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["shadow_line"]))
         return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
-    if step.cause == "snat-foreign-address":
+    if step.cause in ("snat-foreign-address", "nat-ports-used-up"):
         return _snat_to_masquerade(step, snapshot)
     if step.cause == "dnat-target-dead":
         return _drop_dead_target(step, snapshot)

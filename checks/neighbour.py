@@ -21,6 +21,9 @@ CAUSES = {
     "arp-ignore": "arp_ignore on the owner's interface suppresses the answer (LVS and kube-proxy guides set it). "
     "Verify: `sysctl net.ipv4.conf.all.arp_ignore`. Fix: 0, or put the address on the interface that is asked.",
     "arp-filter": "arp_filter suppresses the answer because the way back to the asker leads by another interface.",
+    "proxy-arp-off": "The container's gateway is an address that nobody has (169.254.1.1): the host should answer ARP for it by proxy, "
+    "and proxy_arp is off on its end of the cable. Verify: `sysctl net.ipv4.conf.IFACE.proxy_arp`. Fix: 1.",
+    "proxy-arp-late": "The host answers ARP by proxy only after a long random delay (neigh.IFACE.proxy_delay, in 1/100 s). Fix: 0 or 80.",
     "solicit-off": "neigh.IFACE.mcast_solicit is 0: the kernel never asks. Fix: 3, the default.",
 }
 

@@ -21,7 +21,7 @@ MORE_IPV4_DEVICE_KEYS = (
     "drop_unicast_in_l2_multicast", "log_martians",
 )  # fmt: skip
 MORE_IPV6_DEVICE_KEYS = ("accept_dad", "autoconf", "accept_redirects")
-MORE_NEIGHBOUR_KEYS = ("ucast_solicit", "app_solicit", "proxy_delay", "proxy_qlen")
+MORE_NEIGHBOUR_KEYS = ("ucast_solicit", "app_solicit", "proxy_qlen")
 GLOBAL_KEYS = (
     "net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all",
     "net/ipv4/ip_local_port_range", "net/ipv4/ip_local_reserved_ports",
@@ -52,7 +52,8 @@ def read_device(device: str) -> dict[str, str | Unknown]:
     keys = [f"net/ipv4/conf/{device}/{key}" for key in IPV4_DEVICE_KEYS]
     keys += [f"net/ipv6/conf/{device}/{key}" for key in IPV6_DEVICE_KEYS]
     if device not in SHARED_DEVICES:
-        keys += [f"net/ipv4/neigh/{device}/mcast_solicit", f"net/ipv6/neigh/{device}/mcast_solicit"]
+        keys += [f"net/ipv4/neigh/{device}/{key}" for key in ("mcast_solicit", "proxy_delay")]
+        keys.append(f"net/ipv6/neigh/{device}/mcast_solicit")
     return _read(keys)
 
 

@@ -15,6 +15,7 @@ from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
 CONNTRACK_PRIORITY = -200
+FEW_PORTS = 64
 TRACKING_HOOKS = ("prerouting", "output")
 SOURCE_HOOKS = ("input", "postrouting")
 TIMEOUTS = {
@@ -210,6 +211,7 @@ class Firewall:
         binding = result.binding
         assert binding is not None
         address = self._new_address(trail, key, hook, binding, packet, result)
+        self._doubt_ports(trail, key, hook, result, packet)
         tracking.bind(connection, binding, address)
         direction = "original"
         changed = tracking.translated(packet, connection, direction, binding.manip)
@@ -223,6 +225,33 @@ class Firewall:
                 device=packet.out_device or packet.in_device,
                 packet=str(changed),
                 facts=_rule_facts(result.rule, hook),
+            )  # fmt: skip
+        )
+
+    def _doubt_ports(self, trail: Trail, key: NamespaceId, hook: str, result: ChainResult, packet: Packet) -> None:
+        """nf_nat_l4proto_unique_tuple: a source NAT with few ports is used up by as many flows to one destination."""
+        binding = result.binding
+        if binding is None or binding.manip != "source" or not binding.port_min or packet.protocol not in (TCP, UDP):
+            return
+        count = binding.port_max - binding.port_min + 1
+        if count > FEW_PORTS:
+            return
+        trail.add(
+            trail.step(
+                "nat",
+                key,
+                "unknown",
+                f"source NAT has only {count} port{'s' if count > 1 else ''} to give: they may all be in use",
+                Because(kind="rule", namespace=key, text=_describe(result.rule)),
+                device=packet.out_device,
+                packet=str(packet),
+                cause="nat-ports-used-up",
+                facts={
+                    **_rule_facts(result.rule, hook),
+                    "original": packet.source,
+                    "source": packet.source,
+                    "device": packet.out_device,
+                },
             )  # fmt: skip
         )
 

@@ -16,6 +16,7 @@ from netdoctor.walk.view import View
 
 USABLE = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
 ETHER_ARP = 0x0806
+PATIENT_CENTISECONDS = 300
 ARP_REQUEST, ARP_REPLY = 1, 2
 SOLICITATION, ADVERTISEMENT = 135, 136
 
@@ -333,10 +334,23 @@ class Resolver:
             )  # fmt: skip
         if found.type == "unicast" and found.hop and found.hop.index != end.link.index and self._forwards(key, device):
             if self.view.conf_or(key, device, "proxy_arp") or proxied:
-                return None
+                return self._proxied_late(trail, end, next_hop)
             gateway = found.route and route_text(self.view, key, found.route)
             return trail.step("neighbour", key, "pass", f"not its address (it would route it: {gateway})")
         return trail.step("neighbour", key, "pass", "not its address")
+
+    def _proxied_late(self, trail: Trail, end: End, next_hop: str) -> Step | None:
+        """pneigh_enqueue: a proxied answer waits a random time up to proxy_delay, longer than anybody asks."""
+        path = f"net/ipv4/neigh/{end.link.name}/proxy_delay"
+        delay = self.view.number(end.namespace, path, 80)
+        if delay <= PATIENT_CENTISECONDS:
+            return None
+        text = f"{self.view.name(end.namespace)} answers ARP for {next_hop} only after up to {delay / 100:.0f} s: {path.replace('/', '.')} is {delay}"
+        return trail.step(
+            "neighbour", end.namespace, "block", text,
+            Because(kind="sysctl", namespace=end.namespace, text=f"{path.replace('/', '.')} = {delay}"), device=end.link.name,
+            cause="proxy-arp-late", facts={"link": end.link.name, "address": next_hop, "sysctl": path, "value": str(delay), "wanted": "80"},
+        )  # fmt: skip
 
     def _forwards(self, key: NamespaceId, device: str) -> bool:
         return self.view.conf(key, 4, device, "forwarding") == 1

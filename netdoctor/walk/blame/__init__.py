@@ -9,7 +9,18 @@ from msgspec.structs import replace
 
 from netdoctor.model.journey import Journey, RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk import blame_nat, blame_route
+from netdoctor.walk.blame import (
+    absences,
+    addresses,
+    cables,
+    destination_nat,
+    detours,
+    next_hops,
+    returns,
+    source_nat,
+    tracking,
+)
+from netdoctor.walk.blame.grounds import uplink_names
 from netdoctor.walk.view import View
 
 
@@ -18,22 +29,22 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
     fatal = trip.fatal
     beyond = upstream_of(view, trip)
     if fatal is None:
-        return blame_nat.doubted(view, trip)
+        return source_nat.doubted(view, trip)
     culprit = (
-        blame_route.duplicated(view, trip)
-        or blame_route.unbridged(view, trip)
-        or blame_route.foreign_address(view, trip, fatal)
-        or blame_route.captured_locally(view, trip, fatal)
-        or blame_nat.forgotten(view, trip, fatal)
-        or blame_nat.dead_target(view, trip, fatal)
-        or blame_nat.untranslated(view, trip, fatal, beyond)
-        or blame_route.misrouted_reply(view, trip, fatal, beyond)
-        or blame_route.lost_table(view, trip, fatal, beyond)
-        or blame_nat.unserved(view, trip, fatal, beyond)
+        addresses.duplicated(view, trip)
+        or cables.unbridged(view, trip)
+        or addresses.foreign_address(view, trip, fatal)
+        or detours.captured_locally(view, trip, fatal)
+        or tracking.forgotten(view, trip, fatal)
+        or destination_nat.dead_target(view, trip, fatal)
+        or source_nat.untranslated(view, trip, fatal, beyond)
+        or returns.misrouted_reply(view, trip, fatal, beyond)
+        or detours.lost_table(view, trip, fatal, beyond)
+        or destination_nat.unserved(view, trip, fatal, beyond)
         or (_upstream(view, fatal) if fatal.namespace in beyond else None)
-        or blame_route.dead_device(view, trip, fatal)
-        or blame_route.unowned_next_hop(view, trip, fatal)
-        or blame_route.routeless(view, fatal)
+        or detours.dead_device(view, trip, fatal)
+        or next_hops.unowned_next_hop(view, trip, fatal)
+        or absences.routeless(view, fatal)
     )
     return trip if culprit is None else with_fatal(trip, fatal, culprit)
 
@@ -92,7 +103,7 @@ def _uplinks(view: View, host: NamespaceId, trip: RoundTrip) -> set[str]:
     """The host's interfaces towards its gateways: of its default routes, and those this packet was routed by."""
     if host not in view.snapshot.namespaces:
         return set()
-    names = blame_route.uplink_names(view, host)
+    names = uplink_names(view, host)
     for step in trip.forward.steps:
         if step.kind == "route" and step.namespace == host and step.facts.get("gateway"):
             names.add(step.facts.get("device", ""))

@@ -1,10 +1,10 @@
-"""Faults of address translation that show elsewhere: an answer sent to an address nobody upstream knows, and the like."""
+"""Sources that should have been translated: answers to them find no way back from beyond."""
 
 from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk.addressing import contains, is_link_local, is_private
+from netdoctor.walk.addressing import is_link_local, is_private
 from netdoctor.walk.connections import Connections
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.netfilter import NatMiss, base_chains, explain_nat_misses
@@ -17,12 +17,15 @@ NUMBERS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
 class Exit:
     """How the flow left the host towards upstream: by which device, with which source."""
 
-    def __init__(self, namespace: NamespaceId, device: str, source: str, destination: str, rewritten: bool) -> None:
+    def __init__(
+        self, namespace: NamespaceId, device: str, source: str, destination: str, *, rewritten: bool, original: str
+    ) -> None:
         self.namespace = namespace
         self.device = device
         self.source = source
         self.destination = destination
         self.rewritten = rewritten
+        self.original = original
 
 
 def exit_of(view: View, trip: RoundTrip) -> Exit | None:
@@ -42,7 +45,10 @@ def exit_of(view: View, trip: RoundTrip) -> Exit | None:
         step for step in trip.forward.steps if step.kind == "nat" and step.namespace == host and step.outcome == "pass"
     ]
     source = nats[-1].packet.split(" -> ")[0] if nats else route.facts.get("source", "")
-    return Exit(host, route.facts.get("device", ""), _bare(source), route.facts.get("destination", ""), bool(nats))
+    original = route.facts.get("source", "")
+    destination = route.facts.get("destination", "")
+    device = route.facts.get("device", "")
+    return Exit(host, device, _bare(source), destination, rewritten=bool(nats), original=original)
 
 
 def _bare(end: str) -> str:
@@ -105,6 +111,7 @@ def _nat_step(view: View, trip: RoundTrip, out: Exit, seen: bool, outcome: str) 
     name = view.name(out.namespace)
     facts = {
         "source": out.source, "device": out.device, "destination": out.destination, "family": str(trip.flow.family),
+        "original": out.original,
         "own": _own_address(view, out, trip.flow.family),
     }  # fmt: skip
     if notrack is not None:
@@ -245,188 +252,3 @@ def _miss_words(
                 because,
             )
     return "masquerade-missing", f"no masquerade or source NAT rule in {name} takes this packet", {}, ()
-
-
-def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
-    """A destination NAT sends the packet to somebody who is not there: the rule is stale."""
-    if fatal.direction != "forward" or fatal.kind not in (
-        "address-owner",
-        "deliver",
-        "neighbour",
-        "source-validation",
-        "route",
-    ):
-        return None
-    if fatal.kind in ("neighbour", "source-validation") and fatal.cause not in ("martian", "next-hop-unowned"):
-        return None
-    nat = next(
-        (
-            step
-            for step in trip.forward.steps
-            if (step.kind == "nat" and "destination NAT" in step.summary)
-            or (step.kind == "nat" and step.summary.startswith(("redirect", "netmap")))
-        ),
-        None,
-    )
-    if nat is None:
-        return None
-    target = nat.packet.split(" -> ")[1].split(" ")[0]
-    why = fatal.summary
-    return replace(
-        nat,
-        outcome="block",
-        cause="dnat-target-dead",
-        summary=f"{nat.summary.split(':')[0]} in {view.name(nat.namespace)} sends it to {target}, where it dies: {why}",
-        direction="forward",
-        facts={**nat.facts, "target": target, "asked": trip.flow.destination},
-    )
-
-
-def forgotten(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
-    """The answer comes back to the host and is not translated: conntrack does not know it any more, or not there."""
-    host = view.snapshot.host
-    if fatal.direction != "reply" or fatal.namespace != host:
-        return None
-    translated = any(
-        step.kind == "nat" and step.namespace == host and step.outcome == "pass" for step in trip.forward.steps
-    )
-    back = trip.reply is not None and any(
-        step.kind == "nat" and step.namespace == host and step.summary.startswith("translated back")
-        for step in trip.reply.steps
-    )
-    if not translated or back:
-        return None
-    return _forgotten_step(view, trip, fatal, host)
-
-
-def _forgotten_step(view: View, trip: RoundTrip, fatal: Step, host: NamespaceId) -> Step | None:
-    paths = {
-        "icmp": "net/netfilter/nf_conntrack_icmp_timeout"
-        if trip.flow.family == 4
-        else "net/netfilter/nf_conntrack_icmpv6_timeout",
-        "udp": "net/netfilter/nf_conntrack_udp_timeout",
-        "tcp": "net/netfilter/nf_conntrack_tcp_timeout_syn_sent",
-    }
-    path = paths[trip.flow.protocol]
-    name = view.name(host)
-    if view.number(host, path, 30) <= 0:
-        dotted = path.replace("/", ".")
-        return replace(
-            fatal, kind="conntrack", cause="conntrack-timeout-zero", namespace=host,
-            summary=f"{name} forgets the flow at once ({dotted} is 0): the answer is not translated back",
-            because=(Because(kind="sysctl", namespace=host, text=f"{dotted} = 0"),), facts={"sysctl": path, "protocol": trip.flow.protocol},
-        )  # fmt: skip
-    if fatal.cause != "answer-misdelivered":
-        return None
-    untracked = next(
-        (
-            step
-            for step in (trip.reply.steps if trip.reply else ())
-            if step.kind == "conntrack" and step.namespace == host and step.outcome == "pass"
-        ),
-        None,
-    )
-    if untracked is not None:
-        return replace(
-            untracked,
-            outcome="block",
-            cause="notrack",
-            summary=f"a rule in {name} exempts the answer from connection tracking (notrack): it is not translated back",
-            facts={**untracked.facts, "rule_family": untracked.facts.get("family", "")},
-        )
-    zones = _zone_rules(trip, host)
-    return replace(
-        fatal, kind="conntrack", cause="conntrack-zone-mismatch" if zones else "answer-not-translated", namespace=host,
-        summary=f"{name} does not translate the answer back"
-        + (": the flow was put in a conntrack zone that the answer is not in" if zones else ": it belongs to no flow that conntrack knows"),
-        because=zones or fatal.because, facts={**fatal.facts, **(_zone_facts(trip, host) if zones else {})},
-    )  # fmt: skip
-
-
-def _zone_rules(trip: RoundTrip, host: NamespaceId) -> tuple[Because, ...]:
-    return tuple(
-        because
-        for step in trip.forward.steps
-        if step.kind == "hook" and step.namespace == host
-        for because in step.because
-        if "zone" in because.text
-    )
-
-
-def _zone_facts(trip: RoundTrip, host: NamespaceId) -> dict[str, str]:
-    found = [
-        step
-        for step in trip.forward.steps
-        if step.kind == "hook" and step.namespace == host and any("zone" in one.text for one in step.because)
-    ]
-    return found[0].facts if found else {}
-
-
-def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
-    """A virtual service address that went out to upstream: its siblings have DNAT rules here, it has none."""
-    if (
-        fatal.direction != "forward"
-        or fatal.namespace not in beyond
-        or fatal.kind not in ("route", "forwarding", "address-owner")
-        or not is_private(trip.flow.destination)
-    ):
-        return None
-    host = view.snapshot.host
-    firewall = Firewall(view, Connections())
-    family = "ip" if trip.flow.family == 4 else "ip6"
-    chains = tuple(base for base in base_chains(view.namespace(host).ruleset, family, "prerouting") if base.is_nat)  # type: ignore[arg-type]
-    out = exit_of(view, trip)
-    if out is None or not chains:
-        return None
-    packet = replace(leaving_packet(trip, out), destination=trip.flow.destination, in_device="", out_device="")
-    siblings = [
-        miss
-        for miss in explain_nat_misses(chains, packet, firewall.facts(host))
-        for one in miss.misses
-        if one.field == "destination" and _near(one.expected, trip.flow.destination)
-    ]
-    if not siblings:
-        siblings = _service_rules(view, host, trip)
-    if not siblings:
-        return None
-    rule = siblings[0].rule
-    return Step(
-        kind="nat", namespace=host, outcome="block", direction="forward", cause="service-rule-missing", packet=fatal.packet,
-        summary=f"no DNAT rule for the service address {trip.flow.destination}: it is routed out as if it were a host, while its neighbours have theirs in {rule.table} {rule.chain}",
-        because=(Because(kind="rule", namespace=host, text=f"{rule.table} {rule.chain} has, for example: {rule.text}"),),
-        facts={"destination": trip.flow.destination, "chain": rule.chain, "table": rule.table},
-    )  # fmt: skip
-
-
-def _service_rules(view: View, host: NamespaceId, trip: RoundTrip) -> list[NatMiss]:
-    """Jump rules to per-service chains, as kube-proxy writes them, for addresses near the one asked for."""
-    from netdoctor.model.unknown import Unknown
-    from netdoctor.walk.netfilter import RuleRef, rule_text
-
-    for table in view.tables(host):
-        for chain in table.chains if table.name == "nat" else ():
-            for rule in chain.rules if not isinstance(chain.rules, Unknown) else ():
-                text = rule_text(table, chain, rule)
-                words = text.split()
-                if "-d" in words and _near(words[words.index("-d") + 1], trip.flow.destination):
-                    ref = RuleRef(
-                        backend=table.backend,
-                        family=table.family,
-                        table=table.name,
-                        chain=chain.name,
-                        line=rule.line,
-                        text=text,
-                    )
-                    return [NatMiss(rule=ref, kind="dnat")]
-    return []
-
-
-def _near(prefix: str, address: str) -> bool:
-    """Within the same /16 (or /96): where one service range lies."""
-    if "/" not in prefix:
-        prefix += "/128" if ":" in prefix else "/32"
-    from netdoctor.walk.addressing import network_of
-
-    return (":" in prefix) == (":" in address) and contains(
-        network_of(address, 96 if ":" in address else 16), prefix.split("/")[0]
-    )

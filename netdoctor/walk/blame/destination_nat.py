@@ -1,0 +1,116 @@
+"""Destination translations that lead nowhere, and service addresses that lost theirs."""
+
+from msgspec.structs import replace
+
+from netdoctor.model.journey import Because, RoundTrip, Step
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.unknown import Unknown
+from netdoctor.walk.addressing import contains, is_private, network_of
+from netdoctor.walk.blame.source_nat import exit_of, leaving_packet
+from netdoctor.walk.connections import Connections
+from netdoctor.walk.hooks import Firewall
+from netdoctor.walk.netfilter import NatMiss, RuleRef, base_chains, explain_nat_misses
+from netdoctor.walk.netfilter import rule_text as print_rule
+from netdoctor.walk.view import View
+
+
+def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """A destination NAT sends the packet to somebody who is not there: the rule is stale."""
+    if fatal.direction != "forward" or fatal.kind not in (
+        "address-owner",
+        "deliver",
+        "neighbour",
+        "source-validation",
+        "route",
+    ):
+        return None
+    if fatal.kind in ("neighbour", "source-validation") and fatal.cause not in ("martian", "next-hop-unowned"):
+        return None
+    nat = next(
+        (
+            step
+            for step in trip.forward.steps
+            if (step.kind == "nat" and "destination NAT" in step.summary)
+            or (step.kind == "nat" and step.summary.startswith(("redirect", "netmap")))
+        ),
+        None,
+    )
+    if nat is None:
+        return None
+    target = nat.packet.split(" -> ")[1].split(" ")[0]
+    why = fatal.summary
+    return replace(
+        nat,
+        outcome="block",
+        cause="dnat-target-dead",
+        summary=f"{nat.summary.split(':')[0]} in {view.name(nat.namespace)} sends it to {target}, where it dies: {why}",
+        direction="forward",
+        facts={**nat.facts, "target": target, "asked": trip.flow.destination},
+    )
+
+
+def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
+    """A virtual service address that went out to upstream: its siblings have DNAT rules here, it has none."""
+    if (
+        fatal.direction != "forward"
+        or fatal.namespace not in beyond
+        or fatal.kind not in ("route", "forwarding", "address-owner")
+        or not is_private(trip.flow.destination)
+    ):
+        return None
+    host = view.snapshot.host
+    firewall = Firewall(view, Connections())
+    family = "ip" if trip.flow.family == 4 else "ip6"
+    chains = tuple(base for base in base_chains(view.namespace(host).ruleset, family, "prerouting") if base.is_nat)  # type: ignore[arg-type]
+    out = exit_of(view, trip)
+    if out is None or not chains:
+        return None
+    packet = replace(leaving_packet(trip, out), destination=trip.flow.destination, in_device="", out_device="")
+    siblings = [
+        miss
+        for miss in explain_nat_misses(chains, packet, firewall.facts(host))
+        for one in miss.misses
+        if one.field == "destination" and _near(one.expected, trip.flow.destination)
+    ]
+    if not siblings:
+        siblings = _service_rules(view, host, trip)
+    if not siblings:
+        return None
+    rule = siblings[0].rule
+    return Step(
+        kind="nat", namespace=host, outcome="block", direction="forward", cause="service-rule-missing", packet=fatal.packet,
+        summary=f"no DNAT rule for the service address {trip.flow.destination}: it is routed out as if it were a host, while its neighbours have theirs in {rule.table} {rule.chain}",
+        because=(Because(kind="rule", namespace=host, text=f"{rule.table} {rule.chain} has, for example: {rule.text}"),),
+        facts={"destination": trip.flow.destination, "chain": rule.chain, "table": rule.table},
+    )  # fmt: skip
+
+
+def _service_rules(view: View, host: NamespaceId, trip: RoundTrip) -> list[NatMiss]:
+    """Jump rules to per-service chains, as kube-proxy writes them, for addresses near the one asked for."""
+
+    for table in view.tables(host):
+        for chain in table.chains if table.name == "nat" else ():
+            for rule in chain.rules if not isinstance(chain.rules, Unknown) else ():
+                text = print_rule(table, chain, rule)
+                words = text.split()
+                if "-d" in words and _near(words[words.index("-d") + 1], trip.flow.destination):
+                    ref = RuleRef(
+                        backend=table.backend,
+                        family=table.family,
+                        table=table.name,
+                        chain=chain.name,
+                        line=rule.line,
+                        text=text,
+                    )
+                    return [NatMiss(rule=ref, kind="dnat")]
+    return []
+
+
+def _near(prefix: str, address: str) -> bool:
+    """Within the same /16 (or /96): where one service range lies."""
+    if "/" not in prefix:
+        prefix += "/128" if ":" in prefix else "/32"
+
+    return (":" in prefix) == (":" in address) and contains(
+        network_of(address, 96 if ":" in address else 16), prefix.split("/")[0]
+    )

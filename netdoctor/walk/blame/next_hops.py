@@ -1,0 +1,186 @@
+"""Next hops that nobody has: a gateway's address that is missing, or a route that names a wrong one."""
+
+from msgspec.structs import replace
+
+from netdoctor.model.journey import Because, RoundTrip, Step
+from netdoctor.model.network import Address, Link
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.addressing import contains, is_link_local, network_of
+from netdoctor.walk.blame.cables import macvlan_isolation
+from netdoctor.walk.blame.grounds import (
+    global_addresses,
+    is_router_side,
+    owner_elsewhere,
+    share_subnet,
+    stacks_on,
+    uplink_names,
+)
+from netdoctor.walk.view import View
+
+
+def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
+    """Nobody has the next hop: the gateway's address is missing over there, or the route names a wrong gateway."""
+    if fatal.cause != "next-hop-unowned":
+        return None
+    key, link = fatal.namespace, view.link(fatal.namespace, fatal.facts["link"])
+    gateway, next_hop = fatal.facts.get("gateway", ""), fatal.facts["next_hop"]
+    if link is None:
+        return None
+    family = 6 if ":" in next_hop else 4
+    others = stacks_on(view, key, link)
+    isolated = macvlan_isolation(view, fatal, key, link, next_hop)
+    if isolated is not None:
+        return isolated
+    if gateway:
+        return _dead_gateway(view, fatal, key, link, gateway, others, family)
+    wide = _too_wide(view, key, link, next_hop, others)
+    if wide is not None:
+        mine, length = wide
+        text = f"{mine.local}/{mine.prefix_length}"
+        return replace(
+            fatal,
+            kind="address-owner",
+            cause="address-prefix-wide",
+            summary=f"{link.name} in {view.name(key)} has {text}, so {next_hop} looks like a neighbour, and nobody there has it: "
+            f"the link's network is a /{length}",
+            because=(*fatal.because, Because(kind="address", namespace=key, text=f"inet {text} dev {link.name}")),
+            facts={**fatal.facts, "address": text, "local": mine.local, "length": str(length), "family": str(family)},
+        )
+    owner = owner_elsewhere(view, next_hop)
+    route = fatal.facts.get("route", "")
+    if route.startswith("default") or (owner is None and _outside_own_subnets(view, key, link, next_hop)):
+        return replace(
+            fatal, kind="route", cause="route-on-link-wrong",
+            summary=f"{view.name(key)} takes {next_hop} for a neighbour on {link.name} ({route}), and nobody there has it",
+            because=(*fatal.because, Because(kind="route", namespace=key, text=route)),
+        )  # fmt: skip
+    if key == view.snapshot.host and link.name in uplink_names(view, key):
+        return replace(
+            fatal,
+            kind="upstream",
+            namespace="upstream",
+            cause="destination-silent",
+            summary=f"nobody on the uplink {link.name} of {view.name(key)} has the address {next_hop}",
+            facts={**fatal.facts, "object": f"upstream: {next_hop}"},
+        )
+    return replace(
+        fatal,
+        cause="destination-unowned",
+        summary=f"nobody on {link.name} of {view.name(key)} has the address {next_hop}",
+    )
+
+
+def _too_wide(
+    view: View, key: NamespaceId, link: Link, next_hop: str, others: list[tuple[NamespaceId, Link]]
+) -> tuple[Address, int] | None:
+    """The address whose short prefix makes the next hop look on-link, and the length that the link's router has."""
+    mine = next(
+        (
+            one
+            for one in view.addresses(key)
+            if one.index == link.index and contains(network_of(one.local, one.prefix_length), next_hop)
+        ),
+        None,
+    )
+    for there, other in others if mine is not None else ():
+        for one in global_addresses(view, there, other, mine.family if mine else 4):
+            network = network_of(one.local, one.prefix_length)
+            if (
+                mine
+                and one.prefix_length > mine.prefix_length
+                and contains(network, mine.local)
+                and not contains(network, next_hop)
+            ):
+                return mine, one.prefix_length
+    return None
+
+
+def _dead_gateway(
+    view: View,
+    fatal: Step,
+    key: NamespaceId,
+    link: Link,
+    gateway: str,
+    others: list[tuple[NamespaceId, Link]],
+    family: int,
+) -> Step:
+    """Whose fault a silent gateway is: a stack over there without an address should have it, else the route is wrong."""
+    route = fatal.facts.get("route", "")
+    because = (*fatal.because, Because(kind="route", namespace=key, text=route))
+    own = [one for one in view.addresses(key) if one.index == link.index and one.family == family]
+    routers = [(there, other) for there, other in others if is_router_side(view, there, other)]
+    addressed = [
+        one.local
+        for there, other in routers
+        for one in view.addresses(there)
+        if one.index == other.index and one.family == family and one.scope == "global"
+        and any(contains(network_of(mine.local, mine.prefix_length), one.local) for mine in own)
+    ]  # fmt: skip
+    expected = any(contains(network_of(mine.local, mine.prefix_length), gateway) for mine in own)
+    expected = expected and not _other_way_out(view, key, link, family)
+    proxy = _proxy_off(view, fatal, gateway, routers, own)
+    if proxy is not None:
+        return proxy
+    if routers and not addressed and expected and not _specific(fatal) and key != view.snapshot.host:
+        there, other = routers[0]
+        mine = next(one for one in own if contains(network_of(one.local, one.prefix_length), gateway))
+        return replace(
+            fatal, kind="address-owner", namespace=there, device=other.name, cause="gateway-address-missing", because=because,
+            summary=f"{other.name} in {view.name(there)} does not have the address {gateway}, which {view.name(key)} uses as its gateway: nobody has it",
+            facts={**fatal.facts, "link": other.name, "gateway": gateway, "length": str(mine.prefix_length), "asker": mine.local,
+                   "family": str(family)},
+        )  # fmt: skip
+    return replace(
+        fatal, kind="route", cause="gateway-dead", because=because,
+        summary=f"{view.name(key)} sends it via {gateway} ({route}), an address that nobody on {link.name} has",
+        facts={**fatal.facts, "candidates": " ".join(dict.fromkeys(addressed)), "gateway": gateway, "family": str(family)},
+    )  # fmt: skip
+
+
+def _proxy_off(
+    view: View, fatal: Step, gateway: str, routers: list[tuple[NamespaceId, Link]], own: list[Address]
+) -> Step | None:
+    """A gateway that is meant to be nobody's (169.254.1.1, a /32 container): the router should answer for it and may not."""
+    meant = is_link_local(gateway) or (own and all(one.prefix_length == 32 for one in own))
+    for there, other in routers if meant and ":" not in gateway else ():
+        if view.conf_or(there, other.name, "proxy_arp"):
+            continue
+        path = f"net/ipv4/conf/{other.name}/proxy_arp"
+        dotted = path.replace("/", ".")
+        return replace(
+            fatal,
+            kind="neighbour",
+            namespace=there,
+            device=other.name,
+            cause="proxy-arp-off",
+            summary=f"{view.name(there)} does not answer ARP for the gateway {gateway} on {other.name}: {dotted} is 0",
+            because=(*fatal.because, Because(kind="sysctl", namespace=there, text=f"{dotted} = 0")),
+            facts={"link": other.name, "address": gateway, "sysctl": path, "value": "0", "wanted": "1"},
+        )
+    return None
+
+
+def _other_way_out(view: View, key: NamespaceId, link: Link, family: int) -> bool:
+    """True when another interface of the namespace leads to a router that has an address in its subnet."""
+    for other in view.links(key):
+        if other.index == link.index or other.kind != "veth" or not other.up:
+            continue
+        mine = global_addresses(view, key, other, family)
+        for there, end in stacks_on(view, key, other) if mine else ():
+            if is_router_side(view, there, end) and any(
+                share_subnet(own, one) for own in mine for one in global_addresses(view, there, end, family)
+            ):
+                return True
+    return False
+
+
+def _specific(fatal: Step) -> bool:
+    return not fatal.facts.get("prefix", "/0").endswith("/0")
+
+
+def _outside_own_subnets(view: View, key: NamespaceId, link: Link, address: str) -> bool:
+    return not any(
+        contains(network_of(one.local, one.prefix_length), address)
+        for one in view.addresses(key)
+        if one.index == link.index and one.family == (6 if ":" in address else 4)
+    )
