@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from netdoctor import __version__, checks, engine, question, target
+from netdoctor.conclusion import FULL_SIZE, HOST, LARGE, TARGET, Conclusion, leg_of
 from netdoctor.errors import NetdoctorError
 from netdoctor.model.change import Change, SetLink
 from netdoctor.model.diagnosis import Case, Cause, Diagnosis, Leg, Question
@@ -202,7 +203,7 @@ class Examination:
         return Connect(leg, namespace, address, port, open_stream(6 if ":" in address else 4), http=http)
 
     def _probe_target(self, address: str) -> None:
-        self._probe_flow(engine.TARGET, self.target.id, address)
+        self._probe_flow(TARGET, self.target.id, address)
 
     def _probe_flow(self, leg: str, namespace: NamespaceId, address: str) -> None:
         protocol, port = question.parse_port(self.asked.port)
@@ -222,10 +223,10 @@ class Examination:
             self._probe_target(address)
             flow = question.flow(self.asked, snapshot.target, address)
             trip, snapshot = self.walked(snapshot, flow)
-            legs.append(Leg(name=engine.TARGET, trip=trip))
+            legs.append(Leg(name=TARGET, trip=trip))
             if trip.fatal is None and flow.protocol != "udp":
                 trip, snapshot = self.walked(snapshot, question.large(flow, _mtu(snapshot, trip)))
-                legs.append(Leg(name=engine.LARGE, trip=trip))
+                legs.append(Leg(name=LARGE, trip=trip))
         else:
             more, snapshot = self._server_legs(snapshot)
             legs += more
@@ -255,20 +256,20 @@ class Examination:
     def _gather(self, snapshot: Snapshot, legs: tuple[Leg, ...], address: str) -> Evidence:
         """Waits for the question's own probe no longer than it is worth, then asks the hops."""
         self.options.tell("waiting for answers")
-        main = engine.TARGET if address else ""
+        main = TARGET if address else ""
         trip = legs[0].trip if legs else None
         blocked = trip is not None and trip.fatal is not None and not _doubt_before_fatal(trip)
         if address and trip is not None:
             self._hop_probes(snapshot, trip)
             self._full_size_probe(snapshot, legs, address)
             self.board.run(EARLY_S if blocked else PATIENCE_S, (main,))
-            self.board.run(PATIENCE_S, (engine.FULL_SIZE,))
+            self.board.run(PATIENCE_S, (FULL_SIZE,))
             if blocked:
                 self.board.run(max(0.0, 3 * self._gateway_rtt_s() - EARLY_S), (main,))
             probe = self.board.probes.get(main)
             if probe is not None and not (probe.done and probe.result().answer == "reply") and not blocked:
-                self._probe_flow(engine.HOST, snapshot.host, address)
-                self.board.run(0.6, (engine.HOST, main))
+                self._probe_flow(HOST, snapshot.host, address)
+                self.board.run(0.6, (HOST, main))
             self.board.run(HOP_PATIENCE_S if not blocked else 0.05)
         entries = self._conntrack_of(snapshot, address) if address else {}
         return Evidence(pings=self.board.results(), conntrack=entries)
@@ -306,14 +307,14 @@ class Examination:
 
     def _full_size_probe(self, snapshot: Snapshot, legs: tuple[Leg, ...], address: str) -> None:
         """When the walk says that full-size packets die, one is sent, so that the packet decides."""
-        large = next((leg.trip for leg in legs if leg.name == engine.LARGE), None)
+        large = next((leg.trip for leg in legs if leg.name == LARGE), None)
         if large is None or large.fatal is None or large.flow.protocol != "icmp":
             return
         size = large.flow.length_bytes - (28 if large.flow.family == 4 else 48)
         self._add(
-            engine.FULL_SIZE,
+            FULL_SIZE,
             snapshot.target,
-            lambda: Echo(engine.FULL_SIZE, snapshot.target, address, open_echo(large.flow.family, whole=True), size),
+            lambda: Echo(FULL_SIZE, snapshot.target, address, open_echo(large.flow.family, whole=True), size),
         )
 
     def _ping(self, leg: str, namespace: NamespaceId, address: str) -> None:
@@ -321,7 +322,7 @@ class Examination:
 
     def _conntrack_of(self, snapshot: Snapshot, address: str) -> dict[NamespaceId, tuple[ConntrackEntry, ...]]:
         """The host's conntrack entry of the very packet that was sent."""
-        probe = self.board.probes.get(engine.TARGET)
+        probe = self.board.probes.get(TARGET)
         if (
             not isinstance(probe, Echo)
             or isinstance(snapshot.namespaces[snapshot.host].conntrack, Unknown)
@@ -390,7 +391,7 @@ def mended(snapshot: Snapshot, changes: Iterable[Change]) -> Snapshot:
 def find_causes(
     walked: Callable[[Snapshot, Flow, Iterable[Change]], tuple[RoundTrip, Snapshot]],
     case: Case,
-    conclusion: engine.Conclusion,
+    conclusion: Conclusion,
     snapshot: Snapshot,
 ) -> Found:
     """Every independent root cause in the packet's order: each one's changes are made on the model, and it walks again."""
@@ -418,7 +419,7 @@ def find_causes(
     return Found(tuple(causes), crashed, snapshot, works)
 
 
-def _examined(case: Case, conclusion: engine.Conclusion, found: Found) -> Examined:
+def _examined(case: Case, conclusion: Conclusion, found: Found) -> Examined:
     diagnosis = engine.diagnose(case, conclusion, found.snapshot, found.causes, found.crashed)
     return Examined(found.snapshot, case, diagnosis, found.mended)
 
@@ -431,8 +432,8 @@ def _untold(step: Step) -> Cause:
     )  # fmt: skip
 
 
-def _flow_of(case: Case, conclusion: engine.Conclusion) -> Flow | None:
-    leg = engine.leg_of(case, conclusion.leg)
+def _flow_of(case: Case, conclusion: Conclusion) -> Flow | None:
+    leg = leg_of(case, conclusion.leg)
     return leg.trip.flow if leg else None
 
 
@@ -449,9 +450,9 @@ def offline(snapshot: Snapshot, asked: Question, evidence: Evidence | None) -> E
     if address:
         flow = question.flow(asked, snapshot.target, address)
         trip, _ = walked(snapshot, flow)
-        legs.append(Leg(name=engine.TARGET, trip=trip))
+        legs.append(Leg(name=TARGET, trip=trip))
         if trip.fatal is None and flow.protocol != "udp":
-            legs.append(Leg(name=engine.LARGE, trip=walked(snapshot, question.large(flow, _mtu(snapshot, trip)))[0]))
+            legs.append(Leg(name=LARGE, trip=walked(snapshot, question.large(flow, _mtu(snapshot, trip)))[0]))
     else:
         resolver = snapshot.namespaces[snapshot.target].resolver
         for server in resolver.nameservers if not isinstance(resolver, Unknown) else ():
@@ -468,7 +469,7 @@ def _known_address(snapshot: Snapshot, asked: Question, evidence: Evidence | Non
     """The destination's address without asking anybody: as typed, as probed then, or from the hosts file."""
     if question.is_address(asked.dest):
         return question.canonical(asked.dest)
-    probed = evidence.of(engine.TARGET) if evidence else None
+    probed = evidence.of(TARGET) if evidence else None
     if probed is not None and probed.address:
         return probed.address
     resolver = snapshot.namespaces[snapshot.target].resolver

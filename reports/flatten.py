@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from netdoctor.engine import leg_of
+from netdoctor.conclusion import leg_of
 from netdoctor.model.diagnosis import (
     Case,
     Cause,

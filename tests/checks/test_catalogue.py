@@ -15,7 +15,7 @@ from netdoctor.model.journey import StepKind
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [
     *(ROOT / "netdoctor" / "walk").rglob("*.py"),
-    ROOT / "netdoctor" / "engine.py",
+    *(ROOT / "netdoctor" / name for name in ("conclusion.py", "resolution.py", "engine.py")),
     *(ROOT / "checks").glob("*.py"),
 ]
 DOCUMENTED = {slug for check in checks.ORDER for slug in check.CAUSES}

@@ -1,0 +1,87 @@
+"""What can be said of a question about a name that does not get as far as an address. Pure."""
+
+from msgspec.structs import replace
+
+from netdoctor.conclusion import TARGET, Conclusion, leg_of
+from netdoctor.model.diagnosis import Basis, Case, Leg
+from netdoctor.model.evidence import Ping
+from netdoctor.model.journey import Step
+from netdoctor.model.snapshot import Snapshot
+
+
+def conclude_name(case: Case, snapshot: Snapshot) -> Conclusion | None:
+    """A question about a name, when it does not get as far as an address."""
+    servers = [leg for leg in case.legs if leg.name.startswith("dns ")]
+    if leg_of(case, TARGET) is not None or not _asks_name(case):
+        return None
+    who, name = case.question.target, case.question.dest
+    resolver = snapshot.namespaces[snapshot.target].resolver
+    path = getattr(resolver, "path", "resolv.conf")
+    if not servers:
+        step = _resolver_step(snapshot, "resolver-missing", f"{path} of {who} names no usable server", {"path": path})
+        return Conclusion("fail", "observed", f"{who} cannot resolve {name}: {step.summary}", step, "dns")
+    pings = {leg.name: case.evidence.of(leg.name) if case.evidence else None for leg in servers}
+    denied = next((ping for ping in pings.values() if ping is not None and ping.answer == "reply"), None)
+    if denied is not None:
+        text = f"the name server {denied.address} has no address for {name}" + (
+            f" ({denied.detail})" if denied.detail else ""
+        )
+        step = _resolver_step(snapshot, "name-not-found", text, {"path": path, "server": denied.address})
+        return Conclusion("fail", "observed", f"{who} cannot resolve {name}: {text}", step, "dns")
+    # Nobody was asked: a further server whose way is open may answer where the first one cannot.
+    open_way = None if case.evidence else next((leg for leg in servers if leg.trip.fatal is None), None)
+    first = open_way or servers[0]
+    culprit = _server_culprit(first, pings[first.name], snapshot, path)
+    if culprit is None:
+        return Conclusion(
+            "undetermined",
+            "predicted",
+            f"cannot tell whether {who} resolves {name}: the way to its name server is open, and it was not asked",
+        )
+    basis: Basis = "predicted" if case.evidence is None else "confirmed" if first.trip.fatal else "observed"
+    return Conclusion("fail", basis, f"{who} cannot resolve {name}: {culprit.summary}", culprit, first.name)
+
+
+def _asks_name(case: Case) -> bool:
+    dest = case.question.dest
+    return not dest.startswith("ns:") and any(char.isalpha() for char in dest) and ":" not in dest
+
+
+def _resolver_step(snapshot: Snapshot, cause: str, summary: str, facts: dict[str, str]) -> Step:
+    return Step(kind="resolver", namespace=snapshot.target, outcome="block", cause=cause, summary=summary, facts=facts)
+
+
+def _server_culprit(leg: Leg, ping: Ping | None, snapshot: Snapshot, path: str) -> Step | None:
+    """Why the first server cannot be asked: the file names a wrong one, or the way to it is broken."""
+    server, trip = leg.trip.flow.destination, leg.trip
+    fatal = trip.fatal
+    facts = {"path": path, "server": server}
+    if fatal is not None:
+        here = fatal.namespace == snapshot.target
+        if fatal.kind == "deliver" and here:
+            text = f"{path} names {server}, and nothing listens there in this namespace"
+            slug = "resolver-loopback" if server.startswith("127.") or server == "::1" else "resolver-not-listening"
+            return _resolver_step(snapshot, slug, text, {**facts, "symptom": fatal.summary})
+        foreign = (":" in server) and fatal.kind in ("source-address", "route") and here
+        if foreign:
+            text = f"{path} names the IPv6 server {server}, and this namespace has no IPv6 way to it ({fatal.summary})"
+            return _resolver_step(snapshot, "resolver-unreachable", text, {**facts, "symptom": fatal.summary})
+        return replace(fatal, summary=f"{fatal.summary} (on the way to the name server {server})")
+    if ping is None:
+        return None
+    doubt = next((step for step in trip.doubts if step.cause and step.cause != "unreadable"), None)
+    if doubt is not None and doubt.kind != "nat":
+        return replace(doubt, outcome="block", summary=f"{doubt.summary} (on the way to the name server {server})")
+    why = {"refused": "nothing listens there", "error": ping.error, "local-error": ping.error}.get(
+        ping.answer, "it does not answer"
+    )
+    slug = (
+        "resolver-not-listening"
+        if ping.answer == "refused"
+        else "resolver-silent"
+        if ping.answer == "silent"
+        else "resolver-unreachable"
+    )
+    return _resolver_step(
+        snapshot, slug, f"the name server {server} in {path} cannot be used: {why}", {**facts, "symptom": ping.error}
+    )
