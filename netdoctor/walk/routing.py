@@ -149,7 +149,7 @@ def _table_lookup(
         if route.type == "throw":
             skipped.append(route)
             return None
-        if rule.suppress_prefix_length is not None and prefix(route.destination)[2] <= rule.suppress_prefix_length:
+        if route.type not in ERRORS and _suppressed_length(rule, route):
             return None
         if not route.next_hops:
             if route.type == "unicast" and not route.next_hop_id:
@@ -163,6 +163,12 @@ def _table_lookup(
             return None
         return route, hop
     return None
+
+
+def _suppressed_length(rule: PolicyRule, route: Route) -> bool:
+    """fib4_rule_suppress, which only sees routes that lead somewhere: errors are returned before it."""
+    limit = rule.suppress_prefix_length
+    return limit is not None and prefix(route.destination)[2] <= limit
 
 
 def _usable_hop(view: View, key: NamespaceId, route: Route, query: Query) -> NextHop | None:

@@ -50,14 +50,32 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
 
 
 def with_fatal(trip: RoundTrip, fatal: Step, culprit: Step) -> RoundTrip:
-    """The journey's fatal step replaced by the culprit; what was seen there first stays as its consequence."""
+    """The trip told up to the culprit: it stands where the packet last was in its namespace, and what came of it is a symptom."""
     if culprit.kind != fatal.kind or culprit.cause != fatal.cause:
         culprit = replace(culprit, facts={**culprit.facts, "symptom": fatal.summary})
+    if culprit.namespace == fatal.namespace and culprit.direction == fatal.direction:
+        return _swapped(trip, fatal, culprit)
+    forward = _ended_at(trip.forward, culprit) if culprit.direction == "forward" else None
+    if forward is not None:
+        return replace(trip, forward=forward, reply=None)
+    reply = _ended_at(trip.reply, culprit) if trip.reply and culprit.direction == "reply" else None
+    return replace(trip, reply=reply) if reply is not None else _swapped(trip, fatal, culprit)
 
-    def swapped(journey: Journey) -> Journey:
+
+def _swapped(trip: RoundTrip, fatal: Step, culprit: Step) -> RoundTrip:
+    def told(journey: Journey) -> Journey:
         return replace(journey, steps=tuple(culprit if step is fatal else step for step in journey.steps))
 
-    return replace(trip, forward=swapped(trip.forward), reply=swapped(trip.reply) if trip.reply else None)
+    return replace(trip, forward=told(trip.forward), reply=told(trip.reply) if trip.reply else None)
+
+
+def _ended_at(journey: Journey, culprit: Step) -> Journey | None:
+    """The journey as far as its last step in the culprit's namespace, then the culprit; None if it never was there."""
+    places = [number for number, step in enumerate(journey.steps) if step.namespace == culprit.namespace]
+    if not places:
+        return None
+    kept = tuple(step for step in journey.steps[: places[-1] + 1] if step.outcome != "block")
+    return replace(journey, end="blocked", steps=(*kept, culprit))
 
 
 def upstream_of(view: View, trip: RoundTrip) -> frozenset[NamespaceId]:
