@@ -161,7 +161,7 @@ def _question(ns: str, options: dict[str, Any]) -> "Question":
 
 
 def _options(options: dict[str, Any]) -> Any:
-    from netdoctor.examination import Options
+    from netdoctor.probing import Options
 
     return Options(probe=not options["no_probe"], http=options.get("send") == "http", tell=progress(options))
 

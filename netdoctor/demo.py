@@ -13,9 +13,10 @@ from rich.text import Text
 
 from netdoctor import mending
 from netdoctor.errors import NetdoctorError
-from netdoctor.examination import Examination, Examined, Options
+from netdoctor.examination import Examination, Examined
 from netdoctor.fix.argv import Argv
 from netdoctor.model.diagnosis import Question, Report
+from netdoctor.probing import Options
 from netdoctor.reports import escape, html, terminal
 from netdoctor.reports.flatten import report_of
 from netdoctor.saved import check_writable, write_text
