@@ -4,30 +4,26 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip, StepKind
+from netdoctor.model.journey import Because, Direction, Flow, Journey, RoundTrip
 from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId, Snapshot
-from netdoctor.walk import delivery, sizes
+from netdoctor.walk import delivery, refusals, route_steps, sizes
 from netdoctor.walk.addressing import is_link_local, is_loopback
 from netdoctor.walk.connections import Connections, answer_to
 from netdoctor.walk.filters import Filters
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.ipsec import policy_step
-from netdoctor.walk.layer2 import End, Point, down_step, port_text
+from netdoctor.walk.layer2 import End, Point, down_step
 from netdoctor.walk.neighbour import Resolver
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
-from netdoctor.walk.routing import MAIN, Lookup, Query, local_device, lookup, route_text, rule_text, select_source
+from netdoctor.walk.routing import Lookup, Query, local_device, lookup, select_source
 from netdoctor.walk.trail import Dead, Left, Trail
-from netdoctor.walk.validation import martian, query_for, refuse_source
+from netdoctor.walk.validation import query_for
 from netdoctor.walk.view import CannotTell, Lacking, View
 
 MAX_STACKS = 24
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
 EPHEMERAL_PORT, PROBE_ID = 54321, 4242
-ERROR_NAMES = {
-    "none": "there is no route to {}", "blackhole": "a blackhole route swallows packets to {}",
-    "unreachable": "an unreachable route refuses packets to {}", "prohibit": "a prohibit route refuses packets to {}",
-}  # fmt: skip
 
 
 def walk(snapshot: Snapshot, flow: Flow) -> RoundTrip:
@@ -151,7 +147,7 @@ class Walker:
         found = self._route_out(key, packet)
         if not packet.source:
             packet = self._with_source(key, packet, found)
-        self._refuse_bad_source(key, packet, found)
+        refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
         after = self.firewall.run(self.trail, key, "output", packet)
         if (after.destination, after.mark) != (packet.destination, packet.mark):
@@ -169,88 +165,8 @@ class Walker:
         if is_loopback(packet.destination) and loopback is not None and not loopback.up:
             self.trail.dies(down_step(self.view, self.trail, key, loopback))
         found = lookup(self.view, key, query)
-        self._route_step(key, packet, found)
+        route_steps.route_step(self, key, packet, found)
         return found
-
-    def _route_step(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
-        """Puts the lookup on the trail; raises Dead when it has no way for the packet."""
-        name = self.view.name(key)
-        because = self._route_because(key, found)
-        facts = self._route_facts(key, packet, found)
-        if found.type in ERROR_NAMES:
-            text = ERROR_NAMES[found.type].format(packet.destination)
-            cause = "route-missing" if found.type == "none" else "route-refuses"
-            thrown = [route for route in found.skipped if route.type == "throw"]
-            if found.type == "none" and thrown:
-                route = route_text(self.view, key, thrown[0])
-                text, cause = f"the route {route} sends packets to {packet.destination} away unrouted", "route-refuses"
-                facts |= {"route": route, "table": str(thrown[0].table)}
-            if found.rule is not None and found.route is None:
-                text, cause = (
-                    f"policy rule {rule_text(found.rule)} refuses packets to {packet.destination}",
-                    "policy-rule-refuses",
-                )
-            self.trail.dies(
-                self.trail.step(
-                    "route", key, "block", f"{name}: {text}", *because, packet=str(packet), cause=cause, facts=facts
-                )
-            )
-        device = self.view.device_name(key, found.hop.index) if found.hop else ""
-        via = f" via {found.hop.gateway}" if found.hop and found.hop.gateway else ""
-        text = (
-            f"{packet.destination} is {name}'s own"
-            if found.type == "local"
-            else f"{packet.destination} goes{via} by {device}"
-        )
-        self.trail.add(
-            self.trail.step("route", key, "pass", text, *because, device=device, packet=str(packet), facts=facts)
-        )
-
-    def _route_because(self, key: NamespaceId, found: Lookup) -> tuple[Because, ...]:
-        because = []
-        if found.rule is not None and found.rule.table not in (255, MAIN):
-            because.append(Because(kind="policy-rule", namespace=key, text=rule_text(found.rule)))
-        if found.route is not None:
-            because.append(Because(kind="route", namespace=key, text=route_text(self.view, key, found.route)))
-        because += [
-            Because(kind="policy-rule", namespace=key, text=f"{rule_text(rule)} (no route there for this packet)")
-            for rule in found.fell_through
-        ]
-        because += [
-            Because(kind="route", namespace=key, text=f"{route_text(self.view, key, route)} (not usable)")
-            for route in found.skipped
-        ]
-        return tuple(because)
-
-    def _route_facts(self, key: NamespaceId, packet: Packet, found: Lookup) -> dict[str, str]:
-        facts = {
-            "in_device": packet.in_device,
-            "destination": packet.destination,
-            "source": packet.source,
-            "type": found.type,
-            "mark": str(packet.mark),
-        }
-        if found.route is not None:
-            facts |= {
-                "route": route_text(self.view, key, found.route), "prefix": found.route.destination,
-                "table": str(found.route.table), "priority": str(found.route.priority),
-            }  # fmt: skip
-        if found.hop is not None:
-            facts |= {"gateway": found.hop.gateway, "device": self.view.device_name(key, found.hop.index)}
-        if found.rule is not None:
-            facts |= {"rule_priority": str(found.rule.priority), "rule_text": rule_text(found.rule)}
-        if found.fell_through:
-            rule = found.fell_through[0]
-            facts |= {
-                "fell_through": rule_text(rule),
-                "fell_through_table": str(rule.table),
-                "fell_through_priority": str(rule.priority),
-            }
-        if found.skipped:
-            facts["skipped"] = route_text(self.view, key, found.skipped[0])
-            hops = found.skipped[0].next_hops
-            facts["skipped_device"] = self.view.device_name(key, hops[0].index) if hops else ""
-        return facts
 
     def _out_name(self, key: NamespaceId, packet: Packet, found: Lookup) -> str:
         if found.type in ("local", "anycast"):
@@ -273,7 +189,7 @@ class Walker:
             packet.family == 6 and is_link_local(source) and not is_link_local(packet.destination)
         )
         if unusable:
-            self._refuse_failed_address(key, packet, index, device)
+            refusals.refuse_failed_address(self, key, packet, index, device)
             family = "IPv6" if packet.family == 6 else "IPv4"
             self.trail.dies(
                 self.trail.step(
@@ -296,48 +212,6 @@ class Walker:
             "source-address", key, f"it sends from {source}", device=device, packet=str(replace(packet, source=source))
         )
         return replace(packet, source=source)
-
-    def _refuse_failed_address(self, key: NamespaceId, packet: Packet, index: int, device: str) -> None:
-        """An address that duplicate address detection has refused is there and never used (ipv6_get_saddr_eval)."""
-        for one in self.view.addresses(key):
-            if one.index == index and one.family == packet.family and {"dadfailed", "tentative"} & set(one.flags):
-                self.trail.dies(
-                    self.trail.step(
-                        "source-address",
-                        key,
-                        "block",
-                        f"{one.local} on {device} in {self.view.name(key)} is {' '.join(one.flags)}: it is not used",
-                        Because(
-                            kind="address",
-                            namespace=key,
-                            text=f"inet6 {one.local}/{one.prefix_length} {' '.join(one.flags)}",
-                        ),
-                        device=device,
-                        cause="address-dad-failed",
-                        facts={"link": device, "address": one.local, "family": "6"},
-                    )  # fmt: skip
-                )
-
-    def _refuse_bad_source(self, key: NamespaceId, packet: Packet, found: Lookup) -> None:
-        """ip_route_output_key_hash: a route's src must be an address of ours; a loopback source stays on lo."""
-        if found.type == "local" or packet.family == 6:
-            return
-        device = self._out_name(key, packet, found)
-        if is_loopback(packet.source) and not self.view.conf_or(key, device, "route_localnet"):
-            path = f"net/ipv4/conf/{device}/route_localnet"
-            self.trail.dies(
-                self.trail.step(
-                    "source-validation",
-                    key,
-                    "block",
-                    f"{packet.source} may not leave by {device}: {path.replace('/', '.')} is 0",
-                    Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 0"),
-                    device=device,
-                    packet=str(packet),
-                    cause="route-localnet-off",
-                    facts={"link": device, "sysctl": path, "wanted": "1"},
-                )  # fmt: skip
-            )
 
     def _policy(self, key: NamespaceId, direction: str, packet: Packet) -> None:
         step = policy_step(self.view, self.trail, key, direction, packet)
@@ -367,7 +241,9 @@ class Walker:
         sizes.check_leaving(self, key, device, packet, found)
         next_hop = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
         packet = replace(packet, source_mac=device.mac)
-        hop = self.resolver.resolve(self.trail, key, device, next_hop, packet, self._route_facts(key, packet, found))
+        hop = self.resolver.resolve(
+            self.trail, key, device, next_hop, packet, route_steps.route_facts(self, key, packet, found)
+        )
         self.trail.add(
             self.trail.step(
                 "neighbour",
@@ -393,7 +269,7 @@ class Walker:
         """Over the wire to the next stack, past the filters in between."""
         sizes.check_wire(self, end.points, packet)
         self._underlays(end.points, packet)
-        self._refuse_hairpin(end.points, packet)
+        refusals.refuse_hairpin(self, end.points, packet)
         packet = replace(packet, destination_mac=mac)
         packet = self.filters.pass_points(self.trail, end.points, packet)
         first = end.points[0].device if end.points else end.link.name
@@ -411,31 +287,6 @@ class Walker:
             )  # fmt: skip
         )
         self._receive(end, replace(packet, in_device=end.link.name, out_device="", user_id=None, group_id=None))
-
-    def _refuse_hairpin(self, points: tuple[Point, ...], packet: Packet) -> None:
-        """br_nf_pre_routing_finish: with br_netfilter a packet that DNAT turns back is bridged, so its port must hairpin."""
-        for point in points:
-            entry = self.entered.get(point.namespace)
-            if point.kind != "bridge" or point.in_port or entry is None or entry.device != point.device:
-                continue
-            port = self.view.link(point.namespace, point.out_port)
-            if port is None or port.port is None or port.port.hairpin or entry.in_port != point.out_port:
-                continue
-            if self.view.number(point.namespace, "net/bridge/bridge-nf-call-iptables") != 1:
-                continue
-            self.trail.dies(
-                self.trail.step(
-                    "bridge",
-                    point.namespace,
-                    "block",
-                    f"port {port.name} of bridge {point.device} does not send frames back where they came from (hairpin off)",
-                    Because(kind="bridge-port", namespace=point.namespace, text=port_text(port)),
-                    device=port.name,
-                    packet=str(packet),
-                    cause="hairpin-off",
-                    facts={"link": port.name, "bridge": point.device},
-                )  # fmt: skip
-            )
 
     def _underlays(self, points: tuple[Point, ...], packet: Packet) -> None:
         """The outer packets of tunnels on the way must arrive too."""
@@ -458,194 +309,36 @@ class Walker:
         packet = replace(
             packet, conntrack=None if device != "lo" else packet.conntrack, mark=0 if device != "lo" else packet.mark
         )
-        self._refuse_slave(key, end.link, packet)
+        refusals.refuse_slave(self, key, end.link, packet)
         if not (device == "lo" and packet.conntrack is not None):
             packet = self.firewall.run(self.trail, key, "prerouting", packet)
         packet = replace(packet, in_port="")
-        self._refuse_martian(key, device, packet)
+        refusals.refuse_martian(self, key, device, packet)
         found = lookup(self.view, key, query_for(packet, device))
         if found.type in {"local", "anycast"}:
-            self._validate_source(key, device, packet, "")
+            refusals.validate_source(self, key, device, packet, "")
             self._deliver(key, packet)
             return
         self._forward(key, device, packet, found)
-
-    def _refuse_slave(self, key: NamespaceId, link: Link, packet: Packet) -> None:
-        """IPv6 switched off on the interface: its packets are not taken (ip6_rcv_core)."""
-        if packet.family == 6 and self.view.conf(key, 6, link.name, "disable_ipv6"):
-            path = f"net/ipv6/conf/{link.name}/disable_ipv6"
-            self.trail.dies(
-                self.trail.step(
-                    "source-address",
-                    key,
-                    "block",
-                    f"IPv6 is switched off on {link.name} in {self.view.name(key)}",
-                    Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 1"),
-                    device=link.name,
-                    cause="ipv6-disabled",
-                    facts={"link": link.name, "sysctl": path, "wanted": "0"},
-                )  # fmt: skip
-            )
-
-    def _refuse_martian(self, key: NamespaceId, device: str, packet: Packet) -> None:
-        which = martian(self.view, key, device, packet)
-        if not which:
-            return
-        address = packet.source if which == "source" else packet.destination
-        path = f"net/ipv4/conf/{device}/route_localnet"
-        self.trail.dies(
-            self.trail.step(
-                "source-validation",
-                key,
-                "block",
-                f"{self.view.name(key)} drops it as a martian: {which} {address} cannot come from {device}",
-                Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = 0"),
-                device=device,
-                packet=str(packet),
-                cause="martian",
-                facts={"link": device, "which": which, "address": address, "sysctl": path, "wanted": "1"},
-            )  # fmt: skip
-        )
-
-    def _validate_source(self, key: NamespaceId, device: str, packet: Packet, out_device: str) -> None:
-        refusal = refuse_source(self.view, key, device, packet, out_device)
-        if refusal is None:
-            return
-        if (
-            refusal.back is not None
-            and refusal.cause == "own-address"
-            and not self.view.local_addresses(key, packet.source)
-        ):
-            self._refuse_by_local_table(key, device, packet, refusal.back)
-        name = self.view.name(key)
-        back = refusal.back
-        way = ""
-        if back and back.hop:
-            way = self.view.device_name(key, back.hop.index)
-        facts = {"link": device, "source": packet.source, "way_back": way}
-        because = []
-        if refusal.cause == "rp-filter":
-            worst = (
-                "all"
-                if self.view.conf(key, 4, "all", "rp_filter") >= self.view.conf(key, 4, device, "rp_filter")
-                else device
-            )
-            path = f"net/ipv4/conf/{worst}/rp_filter"
-            facts |= {"sysctl": path, "value": str(refusal.mode), "mark": str(packet.mark)}
-            because.append(Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = {refusal.mode}"))
-            text = (
-                f"reverse path filter: {name} would answer {packet.source} by {way or 'no interface'}, not by {device}"
-            )
-        else:
-            text = f"{name} has {packet.source} itself: a packet from that address must be forged"
-            facts["address"] = packet.source
-        if back and back.route:
-            because.append(Because(kind="route", namespace=key, text=route_text(self.view, key, back.route)))
-        kind: StepKind = "source-validation" if refusal.cause == "rp-filter" else "address-owner"
-        cause = "rp-filter-drops" if refusal.cause == "rp-filter" else "duplicate-address"
-        self.trail.dies(
-            self.trail.step(
-                kind, key, "block", text, *because, device=device, packet=str(packet), cause=cause, facts=facts
-            )
-        )
-
-    def _refuse_by_local_table(self, key: NamespaceId, device: str, packet: Packet, back: Lookup) -> None:
-        """A local route of a rule's table takes the source for an own address: with src_valid_mark the packet's mark chose it."""
-        where = "all" if self.view.conf(key, 4, "all", "src_valid_mark") else device
-        path = f"net/ipv4/conf/{where}/src_valid_mark"
-        marked = bool(packet.mark) and self.view.conf_or(key, device, "src_valid_mark")
-        route = route_text(self.view, key, back.route) if back.route else ""
-        name = self.view.name(key)
-        self.trail.dies(
-            self.trail.step(
-                "source-validation",
-                key,
-                "block",
-                f"{name} takes the source {packet.source} for its own by the route {route}"
-                + (f": {path.replace('/', '.')} is 1 and the packet has mark 0x{packet.mark:x}" if marked else ""),
-                *self._route_because(key, back),
-                device=device,
-                packet=str(packet),
-                cause="source-taken-for-own",
-                facts={
-                    "link": device,
-                    "source": packet.source,
-                    "route": route,
-                    **({"sysctl": path, "wanted": "0"} if marked else {}),
-                },
-            )  # fmt: skip
-        )
 
     # Forwarding --------------------------------------------------------------------------------------------------
 
     def _forward(self, key: NamespaceId, device: str, packet: Packet, found: Lookup) -> None:
         """ip_forward and ip6_forward: allowed at all, a route, a believable source, TTL, size, FORWARD."""
         if packet.family == 4:
-            self._refuse_forwarding(key, device, packet)
-        self._route_step(key, packet, found)
+            refusals.refuse_forwarding(self, key, device, packet)
+        route_steps.route_step(self, key, packet, found)
         if packet.family == 6:
-            self._refuse_forwarding(key, device, packet)
+            refusals.refuse_forwarding(self, key, device, packet)
         out_device = self.view.device_name(key, found.hop.index) if found.hop else ""
-        self._validate_source(key, device, packet, out_device)
+        refusals.validate_source(self, key, device, packet, out_device)
         self._policy(key, "fwd", packet)
-        packet = self._count_down(key, device, packet)
+        packet = refusals.count_down(self, key, device, packet)
         packet = replace(packet, out_device=out_device)
         packet = sizes.check_forwarding(self, key, packet, found)
         packet = self.firewall.run(self.trail, key, "forward", packet)
         self._policy(key, "out", packet)
         self._send(key, replace(packet, in_device=""), found)
-
-    def _refuse_forwarding(self, key: NamespaceId, device: str, packet: Packet) -> None:
-        """IPv4: the incoming interface's own switch (ip_route_input_slow). IPv6: the namespace's (ip6_forward)."""
-        if packet.family == 4:
-            allowed, path = self.view.conf(key, 4, device, "forwarding") == 1, f"net/ipv4/conf/{device}/forwarding"
-            if not allowed and self.view.number(key, "net/ipv4/ip_forward") == 0:
-                path = "net/ipv4/ip_forward"
-        else:
-            path = "net/ipv6/conf/all/forwarding"
-            allowed = self.view.number(key, path) == 1 or self.view.conf(key, 6, device, "force_forwarding") == 1
-        if allowed:
-            self.trail.passed(
-                "forwarding", key, f"{self.view.name(key)} forwards what comes in by {device}", device=device
-            )
-            return
-        dotted = path.replace("/", ".")
-        slug = "ip-forward-off" if path.endswith(("ip_forward", "all/forwarding")) else "interface-forwarding-off"
-        self.trail.dies(
-            self.trail.step(
-                "forwarding",
-                key,
-                "block",
-                f"{self.view.name(key)} does not forward what comes in by {device}: {dotted} is 0",
-                Because(kind="sysctl", namespace=key, text=f"{dotted} = 0"),
-                device=device,
-                packet=str(packet),
-                cause=slug,
-                facts={
-                    "link": device,
-                    "sysctl": path,
-                    "family": str(packet.family),
-                    "destination": packet.destination,
-                    "source": packet.source,
-                },
-            )  # fmt: skip
-        )
-
-    def _count_down(self, key: NamespaceId, device: str, packet: Packet) -> Packet:
-        if packet.ttl <= 1:
-            self.trail.dies(
-                self.trail.step(
-                    "ttl",
-                    key,
-                    "block",
-                    f"the packet's TTL is used up at {self.view.name(key)}",
-                    device=device,
-                    packet=str(packet),
-                    cause="ttl-exceeded",
-                    facts={"ttl": str(packet.ttl)},
-                )  # fmt: skip
-            )
-        return replace(packet, ttl=packet.ttl - 1)
 
     # Delivering --------------------------------------------------------------------------------------------------
 

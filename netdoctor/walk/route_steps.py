@@ -1,0 +1,99 @@
+"""A route lookup told: what decided it, and what its check needs to know of it."""
+
+from typing import TYPE_CHECKING
+
+from netdoctor.model.journey import Because
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.packet import Packet
+from netdoctor.walk.routing import MAIN, Lookup, route_text, rule_text
+
+if TYPE_CHECKING:
+    from netdoctor.walk.walker import Walker
+
+ERROR_NAMES = {
+    "none": "there is no route to {}", "blackhole": "a blackhole route swallows packets to {}",
+    "unreachable": "an unreachable route refuses packets to {}", "prohibit": "a prohibit route refuses packets to {}",
+}  # fmt: skip
+
+
+def route_step(walker: "Walker", key: NamespaceId, packet: Packet, found: Lookup) -> None:
+    """Puts the lookup on the trail; raises Dead when it has no way for the packet."""
+    name = walker.view.name(key)
+    because = route_because(walker, key, found)
+    facts = route_facts(walker, key, packet, found)
+    if found.type in ERROR_NAMES:
+        text = ERROR_NAMES[found.type].format(packet.destination)
+        cause = "route-missing" if found.type == "none" else "route-refuses"
+        thrown = [route for route in found.skipped if route.type == "throw"]
+        if found.type == "none" and thrown:
+            route = route_text(walker.view, key, thrown[0])
+            text, cause = f"the route {route} sends packets to {packet.destination} away unrouted", "route-refuses"
+            facts |= {"route": route, "table": str(thrown[0].table)}
+        if found.rule is not None and found.route is None:
+            text, cause = (
+                f"policy rule {rule_text(found.rule)} refuses packets to {packet.destination}",
+                "policy-rule-refuses",
+            )
+        walker.trail.dies(
+            walker.trail.step(
+                "route", key, "block", f"{name}: {text}", *because, packet=str(packet), cause=cause, facts=facts
+            )
+        )
+    device = walker.view.device_name(key, found.hop.index) if found.hop else ""
+    via = f" via {found.hop.gateway}" if found.hop and found.hop.gateway else ""
+    text = (
+        f"{packet.destination} is {name}'s own"
+        if found.type == "local"
+        else f"{packet.destination} goes{via} by {device}"
+    )
+    walker.trail.add(
+        walker.trail.step("route", key, "pass", text, *because, device=device, packet=str(packet), facts=facts)
+    )
+
+
+def route_because(walker: "Walker", key: NamespaceId, found: Lookup) -> tuple[Because, ...]:
+    because = []
+    if found.rule is not None and found.rule.table not in (255, MAIN):
+        because.append(Because(kind="policy-rule", namespace=key, text=rule_text(found.rule)))
+    if found.route is not None:
+        because.append(Because(kind="route", namespace=key, text=route_text(walker.view, key, found.route)))
+    because += [
+        Because(kind="policy-rule", namespace=key, text=f"{rule_text(rule)} (no route there for this packet)")
+        for rule in found.fell_through
+    ]
+    because += [
+        Because(kind="route", namespace=key, text=f"{route_text(walker.view, key, route)} (not usable)")
+        for route in found.skipped
+    ]
+    return tuple(because)
+
+
+def route_facts(walker: "Walker", key: NamespaceId, packet: Packet, found: Lookup) -> dict[str, str]:
+    facts = {
+        "in_device": packet.in_device,
+        "destination": packet.destination,
+        "source": packet.source,
+        "type": found.type,
+        "mark": str(packet.mark),
+    }
+    if found.route is not None:
+        facts |= {
+            "route": route_text(walker.view, key, found.route), "prefix": found.route.destination,
+            "table": str(found.route.table), "priority": str(found.route.priority),
+        }  # fmt: skip
+    if found.hop is not None:
+        facts |= {"gateway": found.hop.gateway, "device": walker.view.device_name(key, found.hop.index)}
+    if found.rule is not None:
+        facts |= {"rule_priority": str(found.rule.priority), "rule_text": rule_text(found.rule)}
+    if found.fell_through:
+        rule = found.fell_through[0]
+        facts |= {
+            "fell_through": rule_text(rule),
+            "fell_through_table": str(rule.table),
+            "fell_through_priority": str(rule.priority),
+        }
+    if found.skipped:
+        facts["skipped"] = route_text(walker.view, key, found.skipped[0])
+        hops = found.skipped[0].next_hops
+        facts["skipped_device"] = walker.view.device_name(key, hops[0].index) if hops else ""
+    return facts
