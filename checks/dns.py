@@ -15,6 +15,8 @@ CAUSES = {
     "namespace: loopback is the container's own, not the host's. Fix: a server that the container reaches.",
     "resolver-missing": "resolv.conf names no server. Fix: write one; the container's runtime writes this file.",
     "resolver-unreachable": "The servers in resolv.conf cannot be reached from the container. Fix: servers that can.",
+    "hosts-entry-stale": "The hosts file names an address that nobody has (extra_hosts, a container's former address). "
+    "Verify: `getent hosts NAME` against the name server's answer. Fix: correct or delete the line.",
     "resolver-silent": "The servers in resolv.conf do not answer.",
     "resolver-not-listening": "Nothing listens for DNS at the server's address.",
     "name-not-found": "The servers answer that the name does not exist.",
@@ -32,7 +34,7 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         if facts.get("server")
         else facts.get("path", "resolv.conf"),
         summary=step.summary,
-        expected="a name server that answers from this namespace",
+        expected="" if step.cause == "hosts-entry-stale" else "a name server that answers from this namespace",
         observed=facts.get("observed", ""),
         evidence=ground.evidence(step),
         advice=(

@@ -8,7 +8,7 @@ from netdoctor.model.diagnosis import Case, Cause, CheckResult, Diagnosis, Statu
 from netdoctor.model.evidence import Ping
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
-from netdoctor.resolution import conclude_name
+from netdoctor.resolution import conclude_name, stale_hosts_entry
 
 
 def conclude(case: Case, snapshot: Snapshot) -> Conclusion:
@@ -23,7 +23,7 @@ def conclude(case: Case, snapshot: Snapshot) -> Conclusion:
             "predicted",
             f"the address of {case.question.dest} is not known, so its way cannot be walked",
         )
-    return conclude_flow(case, target, snapshot)
+    return stale_hosts_entry(case, snapshot, conclude_flow(case, target, snapshot))
 
 
 def results(

@@ -7,6 +7,9 @@ from netdoctor.model.diagnosis import Basis, Case, Leg
 from netdoctor.model.evidence import Ping
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
+from netdoctor.model.unknown import Unknown
+
+DEAD_ADDRESS = ("destination-unowned", "destination-silent", "upstream-unreachable")
 
 
 def conclude_name(case: Case, snapshot: Snapshot) -> Conclusion | None:
@@ -40,6 +43,32 @@ def conclude_name(case: Case, snapshot: Snapshot) -> Conclusion | None:
         )
     basis: Basis = "predicted" if case.evidence is None else "confirmed" if first.trip.fatal else "observed"
     return Conclusion("fail", basis, f"{who} cannot resolve {name}: {culprit.summary}", culprit, first.name)
+
+
+def stale_hosts_entry(case: Case, snapshot: Snapshot, conclusion: Conclusion) -> Conclusion:
+    """A name that the hosts file sends to an address that nobody has: the file is at fault, not the network."""
+    resolver = snapshot.namespaces[snapshot.target].resolver
+    step = conclusion.culprit
+    if isinstance(resolver, Unknown) or step is None or step.cause not in DEAD_ADDRESS or not _asks_name(case):
+        return conclusion
+    name = case.question.dest.rstrip(".").lower()
+    addresses = resolver.hosts.get(name, ())
+    if not addresses:
+        return conclusion
+    path = resolver.hosts_path
+    text = f"{path} says that {name} is {addresses[0]}, an address that nobody has ({step.summary})"
+    told = _resolver_step(
+        snapshot,
+        "hosts-entry-stale",
+        text,
+        {
+            "path": path,
+            "advice": f"correct or delete the line of {name} in {path}",
+            "observed": f"{addresses[0]} {name}",
+        },
+    )
+    summary = f"{case.question.target} cannot reach {case.question.dest}: {text}"
+    return conclusion._replace(culprit=told, summary=summary)
 
 
 def _asks_name(case: Case) -> bool:

@@ -180,7 +180,7 @@ def _route(route: Route) -> dict[str, Any]:
     found: dict[str, Any] = {
         "family": _family(route.family),
         "table": route.table,
-        "type": TYPES.index(route.type) if route.type in TYPES else int(route.type),
+        "type": _route_type(route),
         "proto": _number(PROTOCOLS, route.protocol),
         "scope": _number(SCOPES, route.scope),
         "priority": route.priority,
@@ -197,6 +197,13 @@ def _route(route: Route) -> dict[str, Any]:
     if route.next_hop_id:
         return found | {"nh_id": route.next_hop_id}
     return found | _next_hops(route)
+
+
+def _route_type(route: Route) -> int:
+    """A blackhole next-hop object makes a route print as blackhole; the route itself is unicast (fib_dump_info)."""
+    if route.next_hop_id and route.type == "blackhole":
+        return TYPES.index("unicast")
+    return TYPES.index(route.type) if route.type in TYPES else int(route.type)
 
 
 def _next_hops(route: Route) -> dict[str, Any]:
