@@ -145,7 +145,7 @@ def sysctl(snapshot: Snapshot, key: NamespaceId, path: str) -> str:
 def evidence(step: Step) -> tuple[str, ...]:
     """What the step was decided by, as its own tools print it, and what was seen where it showed."""
     found = [because.text for because in step.because]
-    if step.packet:
+    if step.packet and not step.packet.startswith(" ->"):
         found.append(f"packet: {step.packet}")
     if "symptom" in step.facts:
         found.append(f"seen as: {step.facts['symptom']}")

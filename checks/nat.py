@@ -29,6 +29,8 @@ CAUSES = {
     "same destination are dropped. Verify: `conntrack -L`, `conntrack -S` (insert_failed). Fix: no port range.",
     "dnat-target-dead": "A DNAT or REDIRECT rule sends the flow to an address or port where nobody is (container gone, proxy "
     "stopped). Verify: the rule's target. Fix: the right target, or no rule.",
+    "hairpin-masquerade-missing": "A published port that leads back to the container itself: the packet comes back with the container's own "
+    "address as its source and is dropped. Verify: `iptables -t nat -S POSTROUTING`. Fix: masquerade from the container to itself.",
     "service-rule-missing": "The service's virtual address has no DNAT rule, so it is routed like any address. "
     "Verify: `iptables -t nat -S | grep ADDRESS`. Fix: what writes these rules (kube-proxy) must sync.",
 }
@@ -69,6 +71,8 @@ def _object(step: Step) -> str:
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.cause == "masquerade-missing":
         return _add_masquerade(step, snapshot)
+    if step.cause == "hairpin-masquerade-missing":
+        return _hairpin(step, snapshot)
     if step.cause == "masquerade-wrong-egress":
         gone = ground.link(snapshot, step.namespace, step.facts.get("expected_device", "")) is None
         return _amend(step, snapshot, "out_device", step.facts["device"]) if gone else _add_masquerade(step, snapshot)
@@ -123,6 +127,26 @@ def _add_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return (insert,)
     chain = AddChain(namespace=step.namespace, at=at, hook="postrouting", kind="nat", priority=SOURCE_NAT_PRIORITY)
     return (chain, insert)
+
+
+def _hairpin(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """Masquerade from the container to itself, for the published port alone, as Docker writes it."""
+    from netdoctor.walk.netfilter import RuleSpec, compose
+
+    facts = step.facts
+    family = "ip6" if facts["family"] == "6" else "ip"
+    at, missing = _nat_chain(snapshot, step.namespace, family)
+    single = f"{facts['source']}/{128 if family == 'ip6' else 32}"
+    ported = facts["protocol"] in ("tcp", "udp") and facts["port"].isdigit()
+    spec = RuleSpec(
+        verdict="masquerade",
+        source=single,
+        destination=single,
+        protocol="tcp" if ported and facts["protocol"] == "tcp" else "udp" if ported else "",
+        destination_port=int(facts["port"]) if ported else 0,
+    )
+    rule = compose(spec, at.backend, at.family)
+    return () if missing else (InsertRule(namespace=step.namespace, at=at, rule=rule, line=0),)
 
 
 def _nat_chain(snapshot: Snapshot, key: str, family: str) -> tuple[ChainRef, bool]:

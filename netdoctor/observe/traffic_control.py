@@ -12,6 +12,7 @@ INGRESS_QDISCS = ("ingress", "clsact")
 PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 SYS_BPF, BPF_PROG_QUERY = 321, 16
 TCX_ATTACH = {"ingress": 46, "egress": 47}
+TICK_NS = 64
 ACTION_NAMES = {0: "ok", 1: "reclassify", 2: "drop", 3: "pipe", 7: "redirect", -1: "continue"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -59,7 +60,7 @@ def _options(kind: str, value: memoryview | None) -> dict[str, int]:
         return {
             "rate_bytes": u64(found[4]) if 4 in found else rate,
             "limit": limit,
-            "burst_bytes": u32(found[6]) if 6 in found else 0,
+            "burst_bytes": u32(found[6]) if 6 in found else u32(found[1][28:]) * TICK_NS * rate // 10**9,
         }
     if kind == "htb" and 2 in found:
         return {"default_class": u32(found[2][8:])}

@@ -298,6 +298,8 @@ class Spread:
                     key, bridge, out, "hairpin-off", "does not send frames back where they came from (hairpin off)"
                 )
             return False
+        if not out.up:
+            return True
         if options.state != 3:
             self._port_obstacle(
                 key, bridge, out, "bridge-port-blocked", f"is {PORT_STATES[options.state]}, not forwarding"

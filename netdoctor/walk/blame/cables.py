@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.network import Link
-from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.walk.blame.grounds import directly_attached, entry_to, global_addresses, owner_elsewhere, source_of
 from netdoctor.walk.layer2 import link_text
 from netdoctor.walk.routing import Query, lookup
@@ -69,11 +69,13 @@ def macvlan_isolation(view: View, fatal: Step, key: NamespaceId, link: Link, add
             facts={**fatal.facts, "kind": "macvlan"},
         )
     owner = owner_elsewhere(view, address)
+    if owner is None and not view.snapshot.surveyed and not view.snapshot.complete:
+        view.lack(Need(namespace=key, subject="neighbourhood"))
     for other in view.links(owner) if owner else ():
         if (
             other.kind == "macvlan"
             and other.lower == lower.index
-            and "bridge" not in (link.macvlan_mode and other.macvlan_mode)
+            and {link.macvlan_mode, other.macvlan_mode} != {"bridge"}
         ):
             text = (
                 f"{link.name} ({link.macvlan_mode}) and {other.name} in {view.name(owner or '')} ({other.macvlan_mode}) stand on {lower.name}: "

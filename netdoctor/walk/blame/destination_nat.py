@@ -37,6 +37,8 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     )
     if nat is None:
         return None
+    if fatal.cause == "duplicate-address" and fatal.namespace == trip.flow.namespace:
+        return _hairpin(view, trip, nat)
     target = nat.packet.split(" -> ")[1].split(" ")[0]
     why = fatal.summary
     return replace(
@@ -46,6 +48,37 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         summary=f"{nat.summary.split(':')[0]} in {view.name(nat.namespace)} sends it to {target}, where it dies: {why}",
         direction="forward",
         facts={**nat.facts, "target": target, "asked": trip.flow.destination},
+    )
+
+
+def _hairpin(view: View, trip: RoundTrip, nat: Step) -> Step:
+    """DNAT sends the flow back to its own sender, who sees its own address as the source: the host must put its own there."""
+    name = view.name(nat.namespace)
+    target = nat.packet.partition(" -> ")[2].partition(" ")[0]
+    address, _, port = target.partition(":")
+    device = next(
+        (
+            s.facts.get("device", "")
+            for s in reversed(trip.forward.steps)
+            if s.kind == "route" and s.namespace == nat.namespace
+        ),
+        "",
+    )
+    return replace(
+        nat,
+        outcome="block",
+        cause="hairpin-masquerade-missing",
+        summary=f"{name} turns the flow back to its sender ({nat.summary.partition(': ')[2]}) without masquerade: "
+        f"{address} gets a packet from itself and drops it",
+        facts={
+            **nat.facts,
+            "source": address,
+            "device": device,
+            "port": port,
+            "protocol": trip.flow.protocol,
+            "table_family": nat.facts["family"],
+            "family": str(trip.flow.family),
+        },
     )
 
 

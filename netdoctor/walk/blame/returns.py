@@ -81,12 +81,15 @@ def _return_step(view: View, trip: RoundTrip, step: Step, came_by: str) -> Step:
             ),
             facts={**facts, "gateway": gateway[0], "length": str(gateway[1])},
         )
-    captured = bool(gone) and not step.facts.get("prefix", "").endswith("/0")
+    own_table = step.facts.get("table", "254") not in ("253", "254", "255")
+    captured = bool(gone) and (own_table or not step.facts.get("prefix", "").endswith("/0"))
     alone = _has_single_address(view, asker)
+    wanted = askers_gateway(view, asker)
+    lost = f" ({asker} uses {wanted[0]} as its gateway)" if wanted else ""
     if not own and not alone and directly_attached(view, key, link, asker) and not captured:
         return replace(
             step, kind="address-owner", outcome="block", cause="gateway-address-missing", device=came_by,
-            summary=f"{came_by} in {name} has no address, so {name} has no route back to {asker}: it {gone_text}",
+            summary=f"{came_by} in {name} has no address{lost}, so {name} has no route back to {asker}: it {gone_text}",
             because=(Because(kind="link", namespace=key, text=link_text(link)) if link else step.because[0], *step.because), facts={name: value for name, value in facts.items() if name != "gateway"},
         )  # fmt: skip
     cause = "return-route-captured" if captured else "return-route-missing"
