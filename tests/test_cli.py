@@ -226,7 +226,7 @@ def test_silence_of_udp_is_undetermined(standing: World) -> None:
 
 def test_interrupted_is_130(standing: World) -> None:
     """While it waits for the answer that does not come."""
-    inside = ("ip", "netns", "exec", standing.name("host"), sys.executable, "-m", "netdoctor.cli")
+    inside = ("ip", "netns", "exec", standing.name("host"), sys.executable, "-m", "netdoctor")
     words = ("check", standing.name("ns1"), "--port", "777/udp")
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with silence(standing), subprocess.Popen([*inside, *words], text=True, **piped) as run:  # type: ignore[call-overload]

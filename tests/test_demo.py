@@ -81,6 +81,6 @@ def test_plain_ascii_where_the_terminal_is(words: tuple[str, ...], tmp_path: Pat
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m netdoctor.cli demo -o {tmp_path}/x.html | head -1"
+    command = f"{sys.executable} -m netdoctor demo -o {tmp_path}/x.html | head -1"
     done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr and done.stdout.startswith("A container")

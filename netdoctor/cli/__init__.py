@@ -1,6 +1,5 @@
 """argv -> one straight line: the commands, each importing what it needs when it runs, and how every error leaves."""
 
-import gc
 import os
 import sys
 from typing import Any
@@ -19,7 +18,6 @@ class Failing(click.Group):
     """Every expected error is one line on stderr (JSON under --format json) and exit code 2; SIGINT is 130."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        gc.disable()  # a run is short and makes few cycles: collecting costs more than it frees
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)

@@ -82,7 +82,7 @@ def ways(world: World) -> dict[str, tuple[list[str], str]]:
         world.name("host"),
         sys.executable,
         "-m",
-        "netdoctor.cli",
+        "netdoctor",
         "check",
         world.name("ns1"),
     ]

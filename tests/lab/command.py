@@ -15,7 +15,7 @@ def netdoctor(*words: str, world: World | None = None, typed: str | None = None,
     """Runs this checkout's netdoctor, in the world's host where one is given. Nobody sits at its stdin."""
     inside = ("ip", "netns", "exec", world.name("host")) if world else ()
     return subprocess.run(
-        [*inside, sys.executable, "-m", "netdoctor.cli", *words],
+        [*inside, sys.executable, "-m", "netdoctor", *words],
         input=typed or "",
         capture_output=True,
         text=True,

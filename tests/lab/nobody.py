@@ -41,4 +41,4 @@ def netdoctor(*words: str, **options: object) -> subprocess.CompletedProcess[str
     python = _python()
     if not python:
         pytest.skip("no Python here that an ordinary user may run, or no right to become one")
-    return _run((*python, "-m", "netdoctor.cli", *words), **options)
+    return _run((*python, "-m", "netdoctor", *words), **options)

@@ -224,7 +224,7 @@ class World:
         """
         named = [self._named(argument) for argument in arguments]
         tail = ["--format", "json"] if verb in ("check", "fix") and "--format" not in named else []
-        command = ["ip", "netns", "exec", self.name("host"), sys.executable, "-m", "netdoctor.cli", verb, *named, *tail]
+        command = ["ip", "netns", "exec", self.name("host"), sys.executable, "-m", "netdoctor", verb, *named, *tail]
         tree = os.environ.get("NETDOCTOR_TREE", str(PROJECT))
         env = {**os.environ, "PYTHONPATH": tree}
         began = time.monotonic()
