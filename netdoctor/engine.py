@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from netdoctor import checks
 from netdoctor.conclusion import FAILED, LARGE, TARGET, Conclusion, conclude_flow, leg_of
 from netdoctor.model.diagnosis import Case, Cause, CheckResult, Diagnosis, Status, Verdict
-from netdoctor.model.evidence import Ping
+from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 from netdoctor.resolution import conclude_name, stale_hosts_entry
@@ -43,6 +43,9 @@ def results(
     for check in checks.ORDER:
         mine = [step for step in steps if step.kind in check.KINDS]
         status, summary, namespace = _line(check.ID, check.LAYER, mine, failing, conclusion, crashed)
+        tracked = tracked_lines(case.evidence)
+        if check.ID == "conntrack" and tracked and status in ("pass", "skip"):
+            status, summary = "pass", tracked[0].removeprefix("conntrack: ")
         found.append(CheckResult(id=check.ID, layer=check.LAYER, status=status, namespace=namespace, summary=summary))
     return tuple(found)
 
@@ -98,9 +101,21 @@ def diagnose(
 
 
 def _with_probes(cause: Cause, case: Case) -> Cause:
-    """The cause's evidence with what the probes saw of the question itself."""
+    """The cause's evidence with what the probes saw of the question itself, and what conntrack made of the packet."""
     ping = case.evidence.of(TARGET) if case.evidence else None
-    return cause if ping is None else replace(cause, evidence=(*cause.evidence, probe_line(ping)))
+    if ping is None:
+        return cause
+    return replace(cause, evidence=(*cause.evidence, probe_line(ping), *tracked_lines(case.evidence)))
+
+
+def tracked_lines(evidence: Evidence | None) -> tuple[str, ...]:
+    """The conntrack entries of the very packet that was sent, much as `conntrack -L` prints them."""
+    entries = [entry for found in evidence.conntrack.values() for entry in found] if evidence else []
+    return tuple(
+        f"conntrack: src={one.original.source} dst={one.original.destination} "
+        f"{'' if 'seen-reply' in one.status else '[UNREPLIED] '}src={one.reply.source} dst={one.reply.destination}"
+        for one in entries
+    )
 
 
 def probe_line(ping: Ping) -> str:

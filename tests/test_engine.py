@@ -208,3 +208,22 @@ def test_the_core_touches_nothing_of_the_world() -> None:
         for alias in node.names
     }
     assert not names & banned
+
+
+def test_the_packet_s_own_conntrack_entry_is_told() -> None:
+    from netdoctor.engine import tracked_lines
+    from netdoctor.model.network import ConntrackEntry, ConntrackTuple
+
+    original = ConntrackTuple(protocol=1, source="10.0.0.2", destination="8.8.8.8")
+    unanswered = ConntrackEntry(
+        original=original, reply=ConntrackTuple(protocol=1, source="8.8.8.8", destination="10.0.0.2")
+    )
+    translated = ConntrackEntry(
+        original=original,
+        reply=ConntrackTuple(protocol=1, source="8.8.8.8", destination="192.168.0.147"),
+        status=("seen-reply", "confirmed"),
+    )
+    lines = tracked_lines(Evidence(conntrack={"4:1": (unanswered, translated)}))
+    assert "[UNREPLIED]" in lines[0] and "[UNREPLIED]" not in lines[1]
+    assert lines[1].endswith("src=8.8.8.8 dst=192.168.0.147")
+    assert tracked_lines(None) == ()
