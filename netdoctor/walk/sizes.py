@@ -16,7 +16,6 @@ from netdoctor.walk.trail import Dead, Trail
 if TYPE_CHECKING:
     from netdoctor.walk.walker import Walker
 
-VXLAN_OVERHEAD_BYTES = {4: 50, 6: 70}
 VXLAN_OUTER_BYTES = {4: 36, 6: 56}
 ERROR_BYTES = 576
 
@@ -127,8 +126,6 @@ def _clamped(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> 
 
 def _error_lost(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> Step | None:
     """Sends the ICMP error on its way (icmp_send, icmp6_send): the step that kills it, or None when it arrives."""
-    from netdoctor.walk.walker import Walker
-
     back = lookup(walker.view, key, Query(packet.family, "", packet.source))
     index = back.hop.index if back.hop else 0
     source = select_source(walker.view, key, packet.family, index, packet.source, back.route)
@@ -146,7 +143,7 @@ def _error_lost(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) 
         return walker.trail.step(
             "mtu", key, "block", "the router has no address to send the error from", cause="no-error-source"
         )
-    other = Walker(walker.view, walker.flow)
+    other = walker.another()
     other.connections.related = True
     journey = other.one_way(key, error, "reply")
     return next((step for step in journey.steps if step.outcome == "block"), None)
@@ -176,8 +173,6 @@ def check_wire(walker: "Walker", points: tuple[Point, ...], packet: Packet) -> N
 
 def check_underlay(walker: "Walker", point: Point, packet: Packet) -> None:
     """A tunnel's outer packet, walked like any other from the tunnel's namespace to its remote end."""
-    from netdoctor.walk.walker import Walker
-
     family = 6 if ":" in point.remote else 4
     outer = Packet(
         family=6 if family == 6 else 4,
@@ -189,7 +184,7 @@ def check_underlay(walker: "Walker", point: Point, packet: Packet) -> None:
         length_bytes=packet.length_bytes + VXLAN_OUTER_BYTES[family] + 14,
         ether_type=0x86DD if family == 6 else 0x0800,
     )
-    other = Walker(walker.view, walker.flow)
+    other = walker.another()
     other.tunnel = True
     journey = other.one_way(point.namespace, outer, walker.trail.direction)
     fatal = next((step for step in journey.steps if step.outcome == "block"), None)

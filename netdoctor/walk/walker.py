@@ -73,6 +73,10 @@ class Walker:
             reply = self._check_answer(reply, *self.received)
         return RoundTrip(flow=self.flow, forward=forward, reply=reply)
 
+    def another(self) -> "Walker":
+        """A fresh walker over the same snapshot, for a packet that this one's way depends on."""
+        return Walker(self.view, self.flow)
+
     def one_way(self, key: NamespaceId, packet: Packet, direction: Direction = "forward") -> Journey:
         """A packet that expects no answer: an ICMP error, a tunnel's outer packet."""
         return self._journey(direction, lambda: self._originate(key, packet))
