@@ -108,15 +108,3 @@ def dns_flow(namespace: NamespaceId, server: str) -> Flow:
         port=53,
         length_bytes=72,
     )
-
-
-def host_flow(host: NamespaceId, one: Flow) -> Flow:
-    """The host's own flow to the same destination: separates "the container is cut off" from "this host is"."""
-    return Flow(
-        namespace=host,
-        family=one.family,
-        destination=one.destination,
-        protocol=one.protocol,
-        port=one.port,
-        length_bytes=one.length_bytes,
-    )

@@ -109,3 +109,13 @@ def test_undo_of_another_host_is_refused(world: World, state: dict[str, str]) ->
     refused(netdoctor("undo", json.loads(done.stdout)["journal"], **state), "another host")
     assert netdoctor("undo", **state).stdout == "nothing to undo\n"
     assert world.probe("ping 8.8.8.8", tries=3)
+
+
+def test_fix_says_what_its_undo_could_not_give_back(world: World, state: dict[str, str]) -> None:
+    world.sh(
+        "tc qdisc add dev veth0 root handle 1: htb default 10; "
+        "tc class add dev veth0 parent 1: classid 1:10 htb rate 8bit burst 1b cburst 1b"
+    )
+    world.run("ns1", "sh", "-c", "ping -c3 -i .2 -W1 8.8.8.8 || true")
+    done = netdoctor("fix", world.name("ns1"), "--yes", world=world, **state)
+    assert done.returncode == 0 and "undo would not give back exactly" in done.stderr and "htb" in done.stderr

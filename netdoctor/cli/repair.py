@@ -69,6 +69,8 @@ def agree(plan: Any, summary: str, *, yes: bool) -> None:
     """Shows what is wrong and the plan with each step's inverse, and asks. Raises NetdoctorError when declined or nobody can be asked."""
     from netdoctor.reports import escape
 
+    for loss in plan.losses:
+        click.echo(f"netdoctor: undo would not give back exactly: {escape.terminal(loss)}", err=True)
     if yes:
         return
     click.echo(escape.terminal(summary), err=True)

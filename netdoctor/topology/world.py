@@ -3,7 +3,7 @@
 from netdoctor.errors import NetdoctorError
 from netdoctor.fix.seen import device_name
 from netdoctor.model.network import Link
-from netdoctor.model.snapshot import Namespace, Need, Provenance, Snapshot
+from netdoctor.model.snapshot import Namespace, Provenance, Snapshot
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.wire import NETLINK_ROUTE, attribute, attributes, u32
 from netdoctor.observe.observer import Observer
@@ -45,10 +45,6 @@ def settle(observer: Observer, snapshot: Snapshot, wanted: Described) -> Snapsho
             return snapshot
         snapshot = observer.answer(snapshot, asked)
     raise NetdoctorError("the ruleset changes faster than it can be read")
-
-
-def read_chain(observer: Observer, snapshot: Snapshot, family: str, table: str, chain: str) -> Snapshot:
-    return observer.answer(snapshot, [Need(namespace=snapshot.host, subject="chains", key=(family, table, chain))])
 
 
 def egress(observer: Observer, snapshot: Snapshot) -> str:

@@ -3,7 +3,6 @@
 from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, Step
-from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
@@ -375,8 +374,3 @@ def _packet_facts(packet: Packet) -> dict[str, str]:
         "ct_state": packet.conntrack.state if packet.conntrack else "",
         "ct_direction": packet.conntrack.direction if packet.conntrack else "",
     }  # fmt: skip
-
-
-def link_facts(link: Link) -> dict[str, str]:
-    """What a check needs to tell a fault of this interface."""
-    return {"link": link.name, "kind": link.kind, "mac": link.mac}

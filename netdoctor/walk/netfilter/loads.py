@@ -3,8 +3,6 @@
 import struct
 from ipaddress import ip_address
 
-import msgspec
-
 from netdoctor.model.expression import Exthdr, Fib, Hash, Immediate, Meta, Numgen, Payload, Rt, SocketLookup
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP, Packet
@@ -241,8 +239,3 @@ def reverse_path(state: State, address: str, mark: int) -> str | Unknown:
     if link is not None and link.loopback:
         return link.name
     return state.facts.fib_device(address, mark, state.packet.in_device)
-
-
-def with_field(packet: Packet, field: str, value: object) -> Packet:
-    """The packet with one field changed."""
-    return msgspec.structs.replace(packet, **{field: value})

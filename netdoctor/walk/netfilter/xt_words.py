@@ -1,7 +1,7 @@
 """Words that several xtables matches and targets print alike (libxtables, iptables 1.8)."""
 
 import string
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 PROTOCOL_NAMES = {
     1: "icmp", 2: "igmp", 4: "ipencap", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
@@ -60,10 +60,6 @@ def mask_suffix(mask: bytes) -> str:
 
 def prefix(raw: bytes, mask: bytes) -> str:
     return f"{ip_address(bytes(raw))}{mask_suffix(mask)}"
-
-
-def bracketed(value: str) -> str:
-    return f"[{value}]" if isinstance(ip_address(value), IPv6Address) else value
 
 
 def tcp_flags(flags: int) -> str:
