@@ -5,11 +5,11 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from netdoctor.model.firewall import Chain, Ruleset, Set, Table
+from netdoctor.model.firewall import Chain, Set, Table
 from netdoctor.model.network import Link, Qdisc, TrafficFilter
 from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot
 from netdoctor.model.unknown import UNREAD, Unknown
@@ -38,6 +38,9 @@ from netdoctor.observe import (
 )
 from netdoctor.observe import nftables as firewall
 from netdoctor.target import NETNS_FOLDER, Handle, identity, named, visible
+
+if TYPE_CHECKING:
+    from netdoctor.observe import counters as counting
 
 RTM_GETNSID = 90
 DEVICES_READ_AT_ONCE = 12
@@ -100,6 +103,14 @@ class Observer:
     def inside(self, namespace: NamespaceId, call: Callable[[], T]) -> T:
         """`call()` in a thread inside the namespace."""
         return self.worker.run(self.handles[namespace].fd, call)
+
+    def counters(
+        self, namespace: NamespaceId, chains: Iterable["counting.ChainKey"]
+    ) -> "dict[counting.ChainKey, counting.Counts | Unknown]":
+        """The rule and policy counters of these chains now; two readings tell what was met between."""
+        from netdoctor.observe.counters import read_counters
+
+        return self.inside(namespace, lambda: read_counters(chains))
 
     def reader(self, namespace: NamespaceId, protocol: int) -> Reader:
         """The namespace's netlink socket of this protocol, opened once."""
@@ -308,7 +319,7 @@ class Observer:
             else table
             for table in tables
         )
-        return replace(namespace, ruleset=Ruleset(tables=changed))
+        return replace(namespace, ruleset=replace(namespace.ruleset, tables=changed))
 
     def _sockets(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
 

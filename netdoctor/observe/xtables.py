@@ -9,11 +9,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from netdoctor.model.expression import AnyExpression, Verdict, VerdictCode, XtHeader, XtMatch, XtTarget
 from netdoctor.model.firewall import Chain, Rule, Table
+from netdoctor.model.unknown import UNREAD, Unknown
+from netdoctor.netlink.wire import Interrupted
 
 Family = Literal["ip", "ip6"]
 GET_INFO, GET_ENTRIES = 64, 65
@@ -23,6 +25,9 @@ HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 VERDICTS: dict[int, VerdictCode] = {-1: "drop", -2: "accept", -4: "queue", -5: "return"}
 GOTO = {"ip": 0x02, "ip6": 0x04}
+TRIES = 5
+FEW_ENTRIES = 200
+"""Tables up to this size are read whole at once: asking for their chains one by one would cost more."""
 
 
 class Layout(NamedTuple):
@@ -43,12 +48,27 @@ LAYOUTS: dict[Family, Layout] = {
 }
 
 
-class Builtin(NamedTuple):
-    """The built-in chains: a bit per hook, and per hook where its chain starts and where its policy rule is."""
+class Span(NamedTuple):
+    """One chain of a blob: where its first entry is and where its last, which is no rule (policy, or final return)."""
 
-    hooks: int
-    heads: tuple[int, ...]
-    policies: tuple[int, ...]
+    name: str
+    hook: str
+    first: int
+    last: int
+
+
+class Blob(NamedTuple):
+    """One table as getsockopt gave it, at one moment, and where its chains are in it; the rules are read when asked for.
+
+    names: the offset of a user chain's first entry, where jumps lead -> its name. entries: how many there are.
+    """
+
+    family: Family
+    table: str
+    content: bytes
+    spans: dict[str, Span]
+    names: dict[int, str]
+    entries: int
 
 
 class Entry(NamedTuple):
@@ -59,11 +79,46 @@ class Entry(NamedTuple):
     target: int
 
 
-def read_legacy_tables() -> tuple[Table, ...]:
-    """Every legacy table there is. Raises PermissionError without CAP_NET_ADMIN."""
+Kept = dict[tuple[str, str], Blob]
+"""(family, table) -> the blob whose chains were not read yet."""
+
+
+def read_legacy_tables(kept: Kept | None = None) -> tuple[Table, ...]:
+    """Every legacy table there is. Raises PermissionError without CAP_NET_ADMIN.
+
+    kept: takes the blobs of large tables, whose chains then come without rules: `chain_rules` reads those of one.
+    """
     families: tuple[Family, ...] = ("ip", "ip6")
-    found = [_read_table(family, name) for family in families for name in table_names(family)]
-    return tuple(table for table in found if table is not None)
+    tables = []
+    for family in families:
+        for name in table_names(family):
+            blob = _read_blob(family, name)
+            if blob is None:
+                continue
+            later = kept is not None and blob.entries > FEW_ENTRIES
+            if kept is not None and later:
+                kept[family, name] = blob
+            tables.append(_table(blob, later=later))
+    return tuple(tables)
+
+
+def read_legacy_counters(family: str, table: str, chains: Sequence[str]) -> dict[str, dict[int, tuple[int, int]]]:
+    """Chain -> line -> packets and bytes; line 0 is a built-in chain's policy. A table that is not there is not opened.
+
+    Raises OSError.
+    """
+    if family not in LAYOUTS or table not in table_names(family):
+        return {}
+    blob = _read_blob(family, table)
+    if blob is None:
+        return {}
+    place, found = LAYOUTS[blob.family].counters, dict[str, dict[int, tuple[int, int]]]()
+    for span in (blob.spans[chain] for chain in chains if chain in blob.spans):
+        entries = enumerate(_entries(blob.content, LAYOUTS[blob.family], span.first, span.last), 1)
+        found[span.name] = {line: struct.unpack_from("=2Q", entry.raw, place) for line, entry in entries}
+        if span.hook:
+            found[span.name][0] = struct.unpack_from("=2Q", blob.content, span.last + place)
+    return found
 
 
 def table_names(family: Family) -> tuple[str, ...]:
@@ -75,25 +130,26 @@ def table_names(family: Family) -> tuple[str, ...]:
         return ()
 
 
-def _read_table(family: Family, name: str) -> Table | None:
-    """One table; None when it has gone meanwhile."""
+def _read_blob(family: Family, name: str) -> Blob | None:
+    """One table; None when it has gone meanwhile. Raises OSError; Interrupted when it kept changing its size."""
     layout = LAYOUTS[family]
     with socket.socket(layout.domain, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as raw:
-        for _ in range(3):
+        for _ in range(TRIES):
             try:
                 info = _ask(raw, layout.level, GET_INFO, name.encode().ljust(INFO.size, b"\0"))
                 _, hooks, *rest = INFO.unpack(info)
-                builtin, size = Builtin(hooks, tuple(rest[:5]), tuple(rest[5:10])), rest[11]
+                heads = {rest[number]: number for number in range(5) if hooks >> number & 1}
+                size = rest[11]
                 head = name.encode().ljust(32, b"\0") + struct.pack("=II", size, 0)
-                blob = _ask(raw, layout.level, GET_ENTRIES, head + bytes(size))[ENTRIES_HEADER_BYTES:]
+                content = _ask(raw, layout.level, GET_ENTRIES, head + bytes(size))[ENTRIES_HEADER_BYTES:]
             except FileNotFoundError:
                 return None
             except OSError as error:
                 if error.errno == errno.EAGAIN:
                     continue
                 raise
-            return decode_table(family, name, builtin, blob)
-    return None
+            return find_chains(family, name, heads, content)
+    raise Interrupted(errno.EAGAIN, "changing while read")
 
 
 def _ask(raw: socket.socket, level: int, option: int, question: bytes) -> bytes:
@@ -107,62 +163,77 @@ def _ask(raw: socket.socket, level: int, option: int, question: bytes) -> bytes:
     return buffer.raw
 
 
-def decode_table(family: Family, name: str, builtin: Builtin, blob: bytes) -> Table:
-    """The chains of a table's blob."""
-    layout = LAYOUTS[family]
-    heads = {builtin.heads[number]: number for number in range(5) if builtin.hooks >> number & 1}
-    groups: list[tuple[str, int | None, list[Entry]]] = []
+def find_chains(family: Family, table: str, heads: dict[int, int], content: bytes) -> Blob:
+    """The chains of a blob by the headers of its entries. heads: where built-in chains start -> their hook's number.
+
+    A user chain starts behind an entry whose target is ERROR and bears its name; the last such entry ends the blob.
+    """
+    layout, sizes = LAYOUTS[family], struct.Struct("=2H").unpack_from
+    offset, previous, entries = 0, 0, 0
+    begun: list[tuple[str, str, int]] = []
+    spans: dict[str, Span] = {}
     names: dict[int, str] = {}
-    for entry in _entries(blob, layout):
-        error = _error_name(entry)
-        if error is not None:
-            groups.append((error, None, []))
-            names[entry.offset + len(entry.raw)] = error
-            continue
-        if entry.offset in heads:
-            number = heads[entry.offset]
-            groups.append((HOOKS[number].upper(), number, []))
-        groups[-1][2].append(entry)
-    chains = tuple(_chain(family, name, group, names) for group in groups if group[2])
-    return Table(backend="iptables-legacy", family=family, name=name, chains=chains)
 
+    def end_chain() -> None:
+        if begun and previous >= begun[-1][2]:
+            spans[begun[-1][0]] = Span(*begun[-1], previous)
 
-def _entries(blob: bytes, layout: Layout) -> Iterator[Entry]:
-    offset = 0
-    while offset + layout.elements <= len(blob):
-        target, size = struct.unpack_from("=2H", blob, offset + layout.offsets)
+    while offset + layout.elements <= len(content):
+        target, size = sizes(content, offset + layout.offsets)
         if size < layout.elements:
-            return
-        yield Entry(offset, blob[offset : offset + size], target)
+            break
+        at = offset + target
+        if content[at + 2 : at + 8] == b"ERROR\0":
+            end_chain()
+            name = names[offset + size] = _text(content[at + 32 : at + 64])
+            begun.append((name, "", offset + size))
+        elif offset in heads:
+            end_chain()
+            hook = HOOKS[heads[offset]]
+            begun.append((hook.upper(), hook, offset))
+        previous, offset, entries = offset, offset + size, entries + 1
+    end_chain()
+    return Blob(family, table, content, spans, names, entries)
+
+
+def _table(blob: Blob, *, later: bool) -> Table:
+    chains = tuple(
+        _chain(blob, span, UNREAD if later else chain_rules(blob, span.name)) for span in blob.spans.values()
+    )
+    return Table(backend="iptables-legacy", family=blob.family, name=blob.table, chains=chains)
+
+
+def _chain(blob: Blob, span: Span, rules: tuple[Rule, ...] | Unknown) -> Chain:
+    if not span.hook:
+        return Chain(name=span.name, rules=rules)
+    (target,) = struct.unpack_from("=H", blob.content, span.last + LAYOUTS[blob.family].offsets)
+    (verdict,) = struct.unpack_from("=i", blob.content, span.last + target + 32)
+    nat = blob.table == "nat"
+    priority = (-100 if span.hook in ("prerouting", "output") else 100) if nat else PRIORITIES.get(blob.table, 0)
+    return Chain(
+        name=span.name, hook=span.hook, type="nat" if nat else "filter", priority=priority,
+        policy=VERDICTS.get(verdict, "accept"), rules=rules,
+    )  # fmt: skip
+
+
+def chain_rules(blob: Blob, chain: str) -> tuple[Rule, ...]:
+    """The rules of one chain; none of one that is not there."""
+    span = blob.spans.get(chain)
+    if span is None:
+        return ()
+    entries = _entries(blob.content, LAYOUTS[blob.family], span.first, span.last)
+    return tuple(_rule(blob.family, entry, line, blob.names) for line, entry in enumerate(entries, 1))
+
+
+def _entries(content: bytes, layout: Layout, offset: int, end: int) -> Iterator[Entry]:
+    while offset < end:
+        target, size = struct.unpack_from("=2H", content, offset + layout.offsets)
+        yield Entry(offset, content[offset : offset + size], target)
         offset += size
-
-
-def _error_name(entry: Entry) -> str | None:
-    """The name of the user chain that an ERROR target heads."""
-    raw, at = entry.raw, entry.target
-    if raw[at + 2 : at + 8] != b"ERROR\0":
-        return None
-    return _text(raw[at + 32 : at + 64])
 
 
 def _text(value: bytes) -> str:
     return value.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-
-
-def _chain(family: Family, table: str, group: tuple[str, int | None, list[Entry]], names: dict[int, str]) -> Chain:
-    """A built-in chain ends with its policy, a user chain with a return: neither is a rule."""
-    name, number, entries = group
-    rules = tuple(_rule(family, entry, line, names) for line, entry in enumerate(entries[:-1], 1))
-    if number is None:
-        return Chain(name=name, rules=rules)
-    last = entries[-1]
-    (verdict,) = struct.unpack_from("=i", last.raw, last.target + 32)
-    hook = HOOKS[number]
-    priority = (-100 if hook in ("prerouting", "output") else 100) if table == "nat" else PRIORITIES.get(table, 0)
-    return Chain(
-        name=name, hook=hook, type="nat" if table == "nat" else "filter", priority=priority,
-        policy=VERDICTS.get(verdict, "accept"), rules=rules,
-    )  # fmt: skip
 
 
 def _rule(family: Family, entry: Entry, line: int, names: dict[int, str]) -> Rule:
