@@ -12,6 +12,7 @@ from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
 from netdoctor.walk.routing import Query, address_type, lookup, select_source
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
+from netdoctor.walk.worlds import FORK, World
 
 CONNTRACK_PRIORITY = -200
 FEW_PORTS = 64
@@ -28,9 +29,10 @@ TIMEOUTS = {
 class Firewall:
     """The hooks of every namespace on the way, with the connections they track."""
 
-    def __init__(self, view: View, connections: Connections) -> None:
+    def __init__(self, view: View, connections: Connections, world: World | None = None) -> None:
         self.view = view
         self.connections = connections
+        self.world = world
         self._facts: dict[NamespaceId, HookFacts] = {}
 
     def run(self, trail: Trail, key: NamespaceId, hook: str, packet: Packet) -> Packet:
@@ -62,7 +64,7 @@ class Firewall:
         """The step that stops (or may stop) a frame in a bridge, netdev or arp hook; None when it surely passes."""
         self.view.tables(key)
         for base in base_chains(self.view.namespace(key).ruleset, family, hook, device):  # type: ignore[arg-type]
-            result = self._evaluate(key, base, packet)
+            result = self._evaluate(trail, key, base, packet)
             if result.verdict == "drop":
                 return self._blocked(trail, key, base, result, packet)
             if result.verdict != "accept":
@@ -72,7 +74,7 @@ class Firewall:
     def _through(
         self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet, wanted: dict[str, object]
     ) -> Packet:
-        result = self._evaluate(key, base, packet)
+        result = self._evaluate(trail, key, base, packet)
         if result.verdict == "drop":
             trail.dies(self._blocked(trail, key, base, result, packet))
         if result.verdict != "accept":
@@ -85,11 +87,31 @@ class Firewall:
             wanted["zone"] = result.zone
         return result.packet
 
-    def _evaluate(self, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
-        result = evaluate(base, packet, self.facts(key))
+    def _evaluate(self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
+        """What the chain does; where doubtful rules leave several things open, the one that this world takes."""
+        facts = self.facts(key)
+        result = evaluate(base, packet, facts)
+        self._lack(key, result)
+        open_ended = result.verdict == "unknown" or result.uncertain != dict(packet.unsure)
+        if self.world is None or not open_ended:
+            return result
+        from netdoctor.walk.netfilter import outcomes
+
+        ways = outcomes(base, packet, facts)
+        if ways is None:
+            return result
+        for way in ways:
+            self._lack(key, way)
+        if len(ways) == 1:
+            return ways[0]
+        taken, fork = self.world.take(key, base, ways)
+        device = packet.in_device or packet.out_device
+        trail.add(trail.step("hook", key, "pass", base.hook, device=device, packet=str(packet), facts={FORK: fork}))
+        return taken
+
+    def _lack(self, key: NamespaceId, result: ChainResult) -> None:
         if result.needs:
             self.view.lack(*(Need(namespace=key, subject=need.subject, key=need.key) for need in result.needs))
-        return result
 
     def facts(self, key: NamespaceId) -> HookFacts:
         """What rules may ask of this namespace besides the packet."""
@@ -100,6 +122,7 @@ class Firewall:
                 fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
                 ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
                 has_listener=lambda packet: self._has_listener(key, packet),
+                settled=self.world.settled.get(key, {}) if self.world else {},
             )
         return self._facts[key]
 
@@ -177,7 +200,7 @@ class Firewall:
         if direction == "original" and end not in connection.bound:
             connection.bound.add(end)
             for base in chains:
-                result = self._evaluate(key, base, packet)
+                result = self._evaluate(trail, key, base, packet)
                 if result.verdict == "drop":
                     trail.dies(self._blocked(trail, key, base, result, packet))
                 if result.verdict == "unknown":

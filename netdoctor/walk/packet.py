@@ -28,7 +28,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """One packet at one place. Device fields are interface names, empty where there is none ("" out at prerouting).
 
     in_port/out_port: the bridge ports under in_device/out_device when br_netfilter passes a bridged frame (physdev).
-    conntrack is None before conntrack has seen it.
+    conntrack is None before conntrack has seen it. unsure: fields that a rule gave a value nobody can tell -> why.
     """
 
     family: Family
@@ -58,6 +58,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     group_id: int | None = None
     conntrack: ConntrackView | None = None
     arp_operation: int = 0
+    unsure: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))

@@ -20,28 +20,40 @@ from netdoctor.walk.routing import Lookup, Query, local_device, lookup, select_s
 from netdoctor.walk.trail import Dead, Left, Trail
 from netdoctor.walk.validation import query_for
 from netdoctor.walk.view import CannotTell, Lacking, View
+from netdoctor.walk.worlds import Settled, World, explored
 
 MAX_STACKS = 24
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
 EPHEMERAL_PORT, PROBE_ID = 54321, 4242
 
 
-def walk(snapshot: Snapshot, flow: Flow) -> RoundTrip:
-    """The flow's way there and back. With `needs` in the answer it is not finished: extend the snapshot and walk again."""
+def walk(snapshot: Snapshot, flow: Flow, settled: Settled | None = None) -> RoundTrip:
+    """The flow's way there and back. With `needs` in the answer it is not finished: extend the snapshot and walk again.
+
+    settled: what was seen of rules that nobody can tell of beforehand.
+    """
     view = View(snapshot)
-    walker = Walker(view, flow)
+
+    def one_world(world: World) -> RoundTrip:
+        try:
+            return Walker(view, flow, world).round_trip()
+        except Lacking as lacking:
+            return RoundTrip(flow=flow, forward=Journey(direction="forward", end="unknown"), needs=lacking.needs)
+
     try:
-        trip = walker.round_trip()
+        return explored(one_world, settled or {}, lambda trip: _attributed(view, trip))
     except Lacking as lacking:
         return RoundTrip(flow=flow, forward=Journey(direction="forward", end="unknown"), needs=lacking.needs)
+
+
+def _attributed(view: View, trip: RoundTrip) -> RoundTrip:
+    """The trip with what is really at fault named. Raises Lacking."""
     if trip.fatal is None and trip.forward.end != "left":
         return trip
     from netdoctor.walk import blame
 
     try:
         return blame.attributed(view, trip)
-    except Lacking as lacking:
-        return replace(trip, needs=lacking.needs)
     except CannotTell:
         return trip
 
@@ -49,11 +61,12 @@ def walk(snapshot: Snapshot, flow: Flow) -> RoundTrip:
 class Walker:
     """One round trip. State that outlives a hop: conntrack's flows and the trail."""
 
-    def __init__(self, view: View, flow: Flow) -> None:
+    def __init__(self, view: View, flow: Flow, world: World | None = None) -> None:
         self.view = view
         self.flow = flow
+        self.world = world
         self.connections = Connections()
-        self.firewall = Firewall(view, self.connections)
+        self.firewall = Firewall(view, self.connections, world)
         self.filters = Filters(view, self.firewall)
         self.resolver = Resolver(view, self.filters)
         self.trail = Trail()
@@ -75,7 +88,7 @@ class Walker:
 
     def another(self) -> "Walker":
         """A fresh walker over the same snapshot, for a packet that this one's way depends on."""
-        return Walker(self.view, self.flow)
+        return Walker(self.view, self.flow, self.world)
 
     def one_way(self, key: NamespaceId, packet: Packet, direction: Direction = "forward") -> Journey:
         """A packet that expects no answer: an ICMP error, a tunnel's outer packet."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .compat import compat_of
 from .hooks import base_chains
 from .result import (
+    Assumption,
     BaseChain,
     Binding,
     ChainResult,
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
     from .encode import CannotEncode, encode_expressions
     from .explain import explain_nat_misses
     from .rule_spec import amended, compose
+    from .worlds import outcomes
 
 __all__ = [
-    "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
+    "Assumption", "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
     "RuleSpec", "RulesetNeed", "amended", "base_chains", "chain_text", "compat_of", "compose", "encode_expressions",
-    "evaluate", "explain_nat_misses", "rule_text",
+    "evaluate", "explain_nat_misses", "outcomes", "rule_text",
 ]  # fmt: skip
 
 _LATER = {
@@ -39,6 +41,7 @@ _LATER = {
     "explain_nat_misses": "explain",
     "amended": "rule_spec",
     "compose": "rule_spec",
+    "outcomes": "worlds",
 }
 
 

@@ -17,6 +17,8 @@ ROUTE_TYPES = (
     "nat",
 )  # fmt: skip
 IFNAMSIZ = 16
+FEW = 16
+"""How many values of a number nobody can tell are worth a world each."""
 HOST, BROADCAST, MULTICAST = 0, 1, 2
 UNKNOWN_META = {"cgroup": 4, "prandom": 4, "cpu": 4, "rtclassid": 4, "secmark": 4, "time": 8, "day": 1, "hour": 4}
 
@@ -172,9 +174,12 @@ def socket_lookup(state: State, expression: SocketLookup) -> Outcome:
 
 
 def numgen(state: State, expression: Numgen | Hash) -> Outcome:
-    """inc and random numbers, hashes: only a modulus of one is foreseeable."""
+    """inc and random numbers, hashes: only a modulus of one is foreseeable; of several worlds each has its number."""
     if expression.modulus == 1:
         state.registers.store(expression.register, u32(expression.offset))
+        return True
+    if state.choices is not None and expression.modulus <= FEW:
+        state.registers.store(expression.register, u32(expression.offset + state.choices.choose(expression.modulus)))
         return True
     kind = f"numgen {expression.mode}" if isinstance(expression, Numgen) else expression.mode
     why = f"`{kind} mod {expression.modulus}` differs from packet to packet"

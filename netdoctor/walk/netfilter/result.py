@@ -36,6 +36,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device(address, mark, in_device): the device a route to `address` leaves by, "" when there is none.
     has_listener(packet): whether a local socket would take the packet.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
+    settled: (backend, family, table, chain, line) of rules that were seen to meet this packet, or not to.
     """
 
     links: Mapping[str, Link] = {}
@@ -43,6 +44,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
     has_listener: Callable[[Packet], bool | Unknown] = _no_listener
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
+    settled: Mapping[tuple[str, str, str, str, int], bool] = {}
 
 
 class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,14 @@ class Doubt(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding | None = None
 
 
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
+    """What one world takes for given of a rule nobody can tell of: that the packet meets it, or not; why: as in Doubt."""
+
+    rule: RuleRef
+    why: str
+    met: bool
+
+
 class RulesetNeed(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be read before evaluation can go on; subject and key as in model.snapshot.Need."""
 
@@ -121,6 +131,7 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     packet: after the chain's changes, on the accepting way; uncertain: its fields only doubtful rules changed -> why.
     reject: how a drop is answered ("icmp-port-unreachable", "tcp-reset"), empty for silence.
     notrack, zone, helper: what the chain asked of conntrack. tproxy: "address:port" the packet is handed to.
+    assumed: in one of several worlds, what that world takes for given.
     needs: not finished; read these and evaluate again.
     """
 
@@ -139,6 +150,7 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     zone: int | None = None
     helper: str = ""
     tproxy: str = ""
+    assumed: tuple[Assumption, ...] = ()
     needs: tuple[RulesetNeed, ...] = ()
 
 

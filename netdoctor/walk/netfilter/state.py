@@ -6,6 +6,7 @@ import msgspec
 
 from netdoctor.model.firewall import Set
 from netdoctor.model.unknown import Unknown
+from netdoctor.walk.choices import Choices
 from netdoctor.walk.packet import Packet
 
 from .registers import Registers
@@ -44,7 +45,10 @@ Outcome = bool | Unknown | Decision | Alternatives | Pending
 
 
 class State:
-    """The packet and the side effects so far; changed as rules are met, thrown away with the evaluation."""
+    """The packet and the side effects so far; changed as rules are met, thrown away with the evaluation.
+
+    choices: where one of several worlds is walked, what is chosen there.
+    """
 
     def __init__(self, base: BaseChain, packet: Packet, facts: HookFacts) -> None:
         self.base = base
@@ -52,12 +56,20 @@ class State:
         self.facts = facts
         self.registers = Registers()
         self.in_doubt = ""
-        self.uncertain: dict[str, str] = {}
+        self.choices: Choices | None = None
+        self.uncertain: dict[str, str] = dict(packet.unsure)
         self.touched_sets: set[str] = set()
         self.notrack = False
         self.zone: int | None = None
         self.helper = ""
         self.tproxy = ""
+
+    def kept(self) -> dict[str, object]:
+        """Everything that rules change, to be compared with later or put back."""
+        return {name: value.copy() if isinstance(value, dict | set) else value for name, value in vars(self).items()}
+
+    def put_back(self, kept: dict[str, object]) -> None:
+        vars(self).update(kept)
 
     def change(self, field: str, value: object) -> None:
         """Sets a packet field; in doubt the old value stays and the field counts as uncertain."""

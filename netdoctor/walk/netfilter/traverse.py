@@ -7,9 +7,10 @@ import msgspec
 from netdoctor.model.expression import Lookup, Verdict
 from netdoctor.model.firewall import Chain, Rule
 from netdoctor.model.unknown import UNREAD, Unknown
+from netdoctor.walk.choices import Choices
 from netdoctor.walk.packet import Packet
 
-from .result import BaseChain, ChainResult, Doubt, HookFacts, RuleRef, RulesetNeed
+from .result import Assumption, BaseChain, ChainResult, Doubt, HookFacts, RuleRef, RulesetNeed
 from .state import Alternatives, Code, Decision, Pending, State
 from .step import step
 from .text import rule_text
@@ -46,9 +47,12 @@ class Unread(Exception):
         self.needs = needs
 
 
-def evaluate(base: BaseChain, packet: Packet, facts: HookFacts) -> ChainResult:
-    """What the chain does to the packet. With `needs` in the result, it is not finished."""
-    walk = _Walk(State(base, packet, facts))
+def evaluate(base: BaseChain, packet: Packet, facts: HookFacts, choices: Choices | None = None) -> ChainResult:
+    """What the chain does to the packet. With `needs` in the result, it is not finished.
+
+    choices: one world of several; whether a doubtful rule is met is then chosen, not left open.
+    """
+    walk = _Walk(State(base, packet, facts), choices)
     policy = Final(Decision(code="drop" if base.chain.policy == "drop" else "accept"), policy_ref(base))
     try:
         final = walk.chain(base.chain, 0) or policy
@@ -88,9 +92,11 @@ def verdict_of(decision: Decision) -> Literal["accept", "drop", "queue"]:
 class _Walk:
     """One evaluation: the state, and what was met on the way."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, choices: Choices | None) -> None:
         self.state = state
         self.base = state.base
+        self.choices = choices
+        self.assumed: list[Assumption] = []
         self.matched: list[tuple[Chain, Rule]] = []
         self.doubts: list[tuple[Doubt, Final]] = []
 
@@ -120,6 +126,60 @@ class _Walk:
         return None
 
     def meet(self, chain: Chain, rule: Rule) -> Met | None:
+        """What meeting the rule comes to; in one of several worlds a doubtful rule is met or not, by choice."""
+        if self.choices is None:
+            return self.tried(chain, rule)
+        before = self.state.kept()
+        met = self.tried(chain, rule)
+        if met is not None and not met.whys:
+            return met
+        after = self.state.kept()
+        self.state.put_back(before)
+        if met is None or (not met.decisions and _same_effect(before, after)):
+            return None
+        self.state.choices = self.choices
+        met = self.chosen(chain, rule)
+        self.state.choices = None
+        return met
+
+    def chosen(self, chain: Chain, rule: Rule) -> Met | None:
+        """Runs a doubtful rule with every doubt decided by a choice, or by what was seen of the rule before."""
+        table = self.base.table
+        assumed = self.state.facts.settled.get((table.backend, table.family, table.name, chain.name, rule.line))
+        assert self.choices is not None
+        for expression in () if assumed is False else rule.expressions:
+            before = len(self.choices.taken)
+            outcome = step(self.state, expression)
+            if len(self.choices.taken) > before:
+                number = f"its {expression.__struct_config__.tag} gives another number each time, {self.choices.taken[-1]} perhaps"
+                self.assume(chain, rule, number, met=True)
+            if outcome is False:
+                return None
+            if isinstance(outcome, Pending):
+                raise Unread(self.needs_of(chain, outcome))
+            if isinstance(outcome, Decision):
+                return Met((), (outcome,))
+            if isinstance(outcome, Unknown) and assumed is None:
+                assumed = bool(self.choose(chain, rule, outcome.why, 2))
+                if not assumed:
+                    return None
+            elif isinstance(outcome, Alternatives):
+                taken = self.choose(chain, rule, outcome.why, len(outcome.decisions) + 1)
+                if taken or not outcome.goes_on:
+                    return Met((), (outcome.decisions[taken - 1],)) if taken else None
+        return None if assumed is False else Met((), ())
+
+    def choose(self, chain: Chain, rule: Rule, why: str, width: int) -> int:
+        assert self.choices is not None
+        taken = self.choices.choose(width)
+        self.assume(chain, rule, why, met=bool(taken))
+        return taken
+
+    def assume(self, chain: Chain, rule: Rule, why: str, *, met: bool) -> None:
+        ref = rule_ref(self.base, chain, rule, self.state.facts)
+        self.assumed.append(Assumption(rule=ref, why=why, met=met))
+
+    def tried(self, chain: Chain, rule: Rule) -> Met | None:
         """Runs the rule's expressions; None when the packet surely does not meet the rule or nothing comes of it."""
         outside, whys = self.state.in_doubt, list[str]()
         decisions: tuple[Decision, ...] = ()
@@ -220,9 +280,15 @@ class _Walk:
         accepting = next((d[1].decision for d in differ if d[0].verdict == "accept"), decision)
         taken = accepting if code != "accept" else decision
         return ChainResult(
-            verdict="unknown" if differ else code, packet=state.packet, rule=final.rule, otherwise=code,
+            verdict="unknown" if differ else code, rule=final.rule, otherwise=code,
+            packet=msgspec.structs.replace(state.packet, unsure=tuple(state.uncertain.items())),
             binding=taken.binding, reject=decision.reject, queue=decision.queue, queue_bypass=decision.bypass,
             matched=tuple(rule_ref(self.base, chain, rule, self.state.facts) for chain, rule in self.matched),
             doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
-            zone=state.zone, helper=state.helper, tproxy=state.tproxy,
+            zone=state.zone, helper=state.helper, tproxy=state.tproxy, assumed=tuple(self.assumed),
         )  # fmt: skip
+
+
+def _same_effect(before: dict[str, object], after: dict[str, object]) -> bool:
+    """True when a rule changed nothing that outlives it: it logs, counts or copies."""
+    return all(before[name] == after[name] for name in before if name != "registers")
