@@ -386,6 +386,7 @@ def _rule_facts(rule: RuleRef, hook: str) -> dict[str, str]:
     return {
         "backend": rule.backend, "family": rule.family, "table": rule.table, "chain": rule.chain,
         "line": str(rule.line), "handle": str(rule.handle), "rule": rule.text, "hook": hook, "comment": rule.comment,
+        "path": rule.path, "jumps": " ".join(str(line) for _, line in rule.jumps),
     }  # fmt: skip
 
 

@@ -66,7 +66,10 @@ class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rule; line 0 is the chain's policy. `text` as iptables-save or nft prints it; `rule` None for a policy."""
+    """Which rule; line 0 is the chain's policy. `text` as iptables-save or nft prints it; `rule` None for a policy.
+
+    jumps: (chain, line) of each jump that led from the base chain to this rule's chain, in order.
+    """
 
     backend: Backend
     family: TableFamily
@@ -77,10 +80,16 @@ class RuleRef(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     comment: str = ""
     rule: Rule | None = None
+    jumps: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_policy(self) -> bool:
         return self.line == 0
+
+    @property
+    def path(self) -> str:
+        """The chains on the way to the rule: "FORWARD -> DOCKER-USER -> QUARANTINE"."""
+        return " -> ".join((*(chain for chain, _ in self.jumps), self.chain))
 
 
 class Binding(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,6 +97,7 @@ class _Walk:
         self.base = state.base
         self.choices = choices
         self.assumed: list[Assumption] = []
+        self.jumps: tuple[tuple[str, int], ...] = ()
         self.matched: list[tuple[Chain, Rule]] = []
         self.doubts: list[tuple[Doubt, Final]] = []
 
@@ -209,14 +210,18 @@ class _Walk:
         leaves = False
         for decision in met.decisions:
             if decision.code in TERMINAL:
-                final = Final(decision, rule_ref(self.base, chain, rule, self.state.facts))
+                ref = rule_ref(self.base, chain, rule, self.state.facts)
+                final = Final(decision, msgspec.structs.replace(ref, jumps=self.jumps))
                 if not met.whys:
                     return final, False
                 self.add_doubt(final, met.whys[0])
             elif decision.code == "return":
                 leaves = True
             else:
+                outside = self.jumps
+                self.jumps = (*outside, (chain.name, rule.line))
                 final_inside = self.jump(chain, decision.chain, met, depth)
+                self.jumps = outside
                 if final_inside is not None:
                     return final_inside, False
                 leaves = leaves or decision.code == "goto"
