@@ -1,0 +1,192 @@
+"""One ruleset with its packets: what the walk said beside what the kernel did, packet by packet."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import NamedTuple
+
+from netdoctor.walk.netfilter import traverse
+
+from .box import LISTENED, Box, Loaded, patience
+from .flows import Flows, Sent
+from .foretold import Foretold, Oracle, answering
+from .iptables_rules import Rules
+from .packets import Seen, datagram
+
+ANSWERED_BY = ("OUTP", "POST")
+Maker = Callable[[random.Random], Rules]
+
+
+class Verdict(NamedTuple):
+    """One packet's case. wrong: what disagrees, "" when nothing does. reached: the labels of the rules looked at."""
+
+    number: int
+    sent: Sent
+    foretold: Foretold
+    seen: Seen | None
+    moved: Counter[str]
+    reached: frozenset[str]
+    wrong: str
+
+    def __str__(self) -> str:
+        said, found = self.foretold, self.seen
+        lines = [
+            f"packet {self.number}: by {self.sent.wire or 'the host itself'}: {self.sent.packet}",
+            f"  {self.wrong}",
+            f"  foretold {said.seen} meeting {dict(said.met)} doubts {said.doubts}",
+            f"  kernel   {found} meeting {dict(self.moved)}",
+            *(f"    {step}" for step in said.steps),
+        ]
+        return "\n".join(lines)
+
+
+class Trial:
+    """A ruleset that stands, and packets sent through it one after another."""
+
+    def __init__(self, box: Box, rules: Rules, loaded: Loaded, dice: random.Random) -> None:
+        self.box = box
+        self.rules = rules
+        self.loaded = loaded
+        self.flows = Flows(dice)
+        self.dice = dice
+        self.snapshot = box.snapshot(loaded.ruleset)
+        self.tags = count(dice.randrange(1 << 40) << 16)
+        self.number = 0
+        self.before = box.counted()
+        list(box.met())
+
+    def verdicts(self, packets: int) -> Iterator[Verdict]:
+        """The cases of at least so many packets, flow by flow."""
+        while self.number < packets:
+            yield from self.flow()
+
+    def flow(self) -> Iterator[Verdict]:
+        """A first packet, perhaps once more, perhaps the answer, perhaps another one then."""
+        if self.rules.moving:
+            self.loaded = self.box.loaded()
+            self.snapshot = self.box.snapshot(self.loaded.ruleset)
+        first = self.flows.first()
+        oracle, self.snapshot = answering(self.box, self.snapshot, lambda snapshot: self._ready(snapshot, first))
+        verdict = self.one(oracle, first)
+        yield verdict
+        if not self._goes_on(verdict):
+            return
+        if self.dice.random() < 0.2:
+            verdict = self.one(oracle, first)
+            yield verdict
+        answer = self.flows.answer(first, verdict.seen) if verdict.seen and self._goes_on(verdict) else None
+        if answer is None or self.dice.random() < 0.2:
+            return
+        verdict = self.one(oracle, answer)
+        yield verdict
+        if self._goes_on(verdict) and self.dice.random() < 0.5:
+            yield self.one(oracle, self.flows.confirmed(first))
+
+    def _ready(self, snapshot, first: Sent) -> Oracle:  # type: ignore[no-untyped-def]
+        """An oracle for a new flow over a snapshot that holds what the flow's first packet needs."""
+        _told(Oracle(self.box, snapshot), first)
+        return Oracle(self.box, snapshot)
+
+    @staticmethod
+    def _goes_on(verdict: Verdict) -> bool:
+        """Nothing is foretold of a connection that already went another way."""
+        return verdict.seen is not None and not verdict.wrong and not verdict.foretold.doubts
+
+    def one(self, oracle: Oracle, sent: Sent) -> Verdict:
+        """Sends one packet and compares."""
+        tag, self.number = next(self.tags), self.number + 1
+        with Reached() as reached:
+            foretold = _told(oracle, sent)
+        raw = datagram(sent.packet, tag, sent.sequence, sent.acknowledged)
+        if sent.wire:
+            self.box.send(sent.wire, raw)
+        else:
+            self.box.send_own(raw, sent.packet.destination, sent.packet.mark)
+        seen: Seen | None = None
+        for _ in patience():
+            seen = next((one for its, one in self.box.met() if its == tag), seen)
+            after = self.box.counted()
+            moved = self._moved(after)
+            wrong = disagreement(foretold, seen, moved, self.loaded, reached)
+            if not wrong:
+                break
+        self.before = after
+        if foretold.seen and seen:
+            seen = _completed(seen, foretold.seen)
+            oracle.learn(foretold, seen)
+        return Verdict(self.number, sent, foretold, seen, moved, frozenset(reached.labels), wrong)
+
+    def _moved(self, after: dict) -> Counter[str]:  # type: ignore[type-arg]
+        moved: Counter[str] = Counter()
+        for place, label in self.loaded.labels.items():
+            if label.rule and (step := after.get(place, 0) - self.before.get(place, 0)):
+                moved[label.rule] += step
+        return moved
+
+
+class Reached:
+    """While it is entered: which rules the evaluation looks at, and at which of them in doubt."""
+
+    def __enter__(self) -> "Reached":
+        self.labels: set[str] = set()
+        self.in_doubt: set[str] = set()
+        self._meet = traverse._Walk.meet
+        outer = self
+
+        def meet(walk, chain, rule):  # type: ignore[no-untyped-def]
+            met = outer._meet(walk, chain, rule)
+            outer.labels.add(rule.comment)
+            if walk.state.in_doubt or (met is not None and met.whys):
+                outer.in_doubt.add(rule.comment)
+            return met
+
+        traverse._Walk.meet = meet  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        traverse._Walk.meet = self._meet  # type: ignore[method-assign]
+
+
+def _told(oracle: Oracle, sent: Sent) -> Foretold:
+    return oracle.coming(sent.wire, sent.packet) if sent.wire else oracle.own(sent.packet)
+
+
+def disagreement(told: Foretold, seen: Seen | None, moved: Counter[str], loaded: Loaded, reached: Reached) -> str:
+    """What the walk claims and the kernel denies, "" when there is nothing of the kind."""
+    if told.seen is None and not told.doubts and seen is not None:
+        return "foretold to die, and it came out"
+    if told.doubts:
+        return ""
+    if told.seen is not None and seen is None:
+        return "foretold to come out, and it did not"
+    if told.seen is not None and seen is not None and not _alike(told, seen):
+        return "it came out otherwise"
+    if reached.in_doubt:
+        return ""
+    blind = {label.rule for label in loaded.labels.values() if label.chain.startswith(ANSWERED_BY)}
+    for rule in (set(told.met) | set(moved)) - (blind if told.answered or _refused(seen) else set()):
+        if told.met[rule] != moved[rule]:
+            return f"rule {rule} was met {moved[rule]} times, not {told.met[rule]}"
+    return ""
+
+
+def _refused(seen: Seen | None) -> bool:
+    """The host answers what nobody listens for, and its answer meets rules of its own."""
+    return seen is not None and seen.place == "host" and not seen.kind and seen.destination_port not in LISTENED
+
+
+def _completed(seen: Seen, told: Seen) -> Seen:
+    """An IPv6 raw socket does not show the IP header: what it hides is taken as foretold."""
+    return seen._replace(destination=told.destination, ttl=told.ttl, tos=told.tos) if not seen.destination else seen
+
+
+def _alike(told: Foretold, seen: Seen) -> bool:
+    assert told.seen is not None
+    seen = _completed(seen, told.seen)
+    if seen == told.seen:
+        return True
+    free = [one for one in told.bindings if one.port_min or one.flags]
+    ports = (1, 65535) if not free or not free[-1].port_min else (free[-1].port_min, free[-1].port_max)
+    chosen = bool(free) and ports[0] <= seen.source_port <= ports[1]
+    return chosen and seen._replace(source_port=0) == told.seen._replace(source_port=0)
