@@ -1,17 +1,17 @@
-"""What looks at a frame between the stacks: XDP, tc, netdev and bridge hooks, br_netfilter, queues."""
+"""What looks at a frame between the stacks: XDP, tc, netdev hooks, queues; what is inside a bridge is in bridging.py."""
 
 from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Link, Qdisc, TrafficFilter
 from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.bridging import Bridging
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.layer2 import Point
 from netdoctor.walk.packet import Packet
 from netdoctor.walk.trail import Dead, Trail
 from netdoctor.walk.view import View
 
-NFPROTO_CALLS = {4: "iptables", 6: "ip6tables"}
 ETHERNET_HEADER_BYTES = 14
 
 
@@ -21,33 +21,32 @@ class Filters:
     def __init__(self, view: View, firewall: Firewall) -> None:
         self.view = view
         self.firewall = firewall
+        self.bridging = Bridging(view, firewall)
 
     def pass_points(self, trail: Trail, points: tuple[Point, ...], packet: Packet) -> Packet:
-        """The packet after every filter of the way, in order."""
+        """The packet after every filter of the way, in order. Raises Dead, and Diverted (bridging.py)."""
+        left: NamespaceId | None = None
         for point in points:
             link = self.view.link(point.namespace, point.device)
             if link is None:
                 continue
             if point.kind == "egress":
-                self._egress(trail, point, link, packet)
+                packet, left = self._egress(trail, point, link, packet), point.namespace
             elif point.kind == "ingress":
-                self._ingress(trail, point, link, packet)
+                packet, left = self._ingress(trail, point, link, _scrubbed(packet, left, point)), None
             elif point.kind == "bridge":
-                packet = self._bridge(trail, point, link, packet)
+                packet, left = self.bridging.cross(trail, point, link, packet), None
         return packet
 
-    def _egress(self, trail: Trail, point: Point, link: Link, packet: Packet) -> None:
+    def _egress(self, trail: Trail, point: Point, link: Link, packet: Packet) -> Packet:
         """__dev_queue_xmit: netdev egress hook, tc egress, then the queue."""
-        self._note(
-            trail,
-            self.firewall.frame(
-                trail, point.namespace, "netdev", "egress", replace(packet, out_device=link.name), link.name
-            ),
-        )
+        leaving = replace(packet, in_device="", out_device=link.name)
+        packet = self.firewall.frame(trail, point.namespace, "netdev", "egress", leaving, link.name)
         self._traffic_control(trail, point.namespace, link, "egress")
         self._queue(trail, point.namespace, link, packet)
+        return packet
 
-    def _ingress(self, trail: Trail, point: Point, link: Link, packet: Packet) -> None:
+    def _ingress(self, trail: Trail, point: Point, link: Link, packet: Packet) -> Packet:
         """__netif_receive_skb_core: XDP, tc ingress, netdev ingress hook."""
         if link.xdp_program:
             trail.add(
@@ -65,35 +64,8 @@ class Filters:
                 )  # fmt: skip
             )
         self._traffic_control(trail, point.namespace, link, "ingress")
-        packet = replace(packet, in_device=link.name)
-        self._note(trail, self.firewall.frame(trail, point.namespace, "netdev", "ingress", packet, link.name))
-
-    def _bridge(self, trail: Trail, point: Point, link: Link, packet: Packet) -> Packet:
-        """The bridge family's hooks; and the ip hooks for frames that stay in the bridge (br_netfilter_hooks.c)."""
-        key = point.namespace
-        inside = replace(packet, in_device=point.in_port or link.name, out_device=point.out_port or "")
-        hooks = ["prerouting"] if point.in_port else ["output"]
-        hooks += (
-            ["forward", "postrouting"]
-            if point.in_port and point.out_port
-            else ["input" if point.in_port else "postrouting"]
-        )
-        for hook in hooks:
-            self._note(trail, self.firewall.frame(trail, key, "bridge", hook, inside))
-        if point.in_port and point.out_port and packet.ether_type != 0x0806 and self._calls_iptables(key, link, packet):
-            bridged = replace(packet, in_device=link.name, in_port=point.in_port, out_device="", conntrack=None)
-            bridged = self.firewall.run(trail, key, "prerouting", bridged)
-            bridged = replace(bridged, out_device=link.name, out_port=point.out_port)
-            bridged = self.firewall.run(trail, key, "forward", bridged)
-            bridged = self.firewall.run(trail, key, "postrouting", replace(bridged, in_device="", in_port=""))
-            packet = replace(packet, source=bridged.source, source_port=bridged.source_port, mark=bridged.mark)
-        return packet
-
-    def _calls_iptables(self, key: NamespaceId, bridge: Link, packet: Packet) -> bool:
-        name = NFPROTO_CALLS[packet.family]
-        options = bridge.bridge
-        own = options is not None and (options.nf_call_iptables if packet.family == 4 else options.nf_call_ip6tables)
-        return own or self.view.number(key, f"net/bridge/bridge-nf-call-{name}") == 1
+        arriving = replace(packet, in_device=link.name, out_device="")
+        return self.firewall.frame(trail, point.namespace, "netdev", "ingress", arriving, link.name)
 
     def _traffic_control(self, trail: Trail, key: NamespaceId, link: Link, side: str) -> None:
         """tc filters and TCX programs: what they do with this packet is only known for the plainest of them."""
@@ -149,12 +121,16 @@ class Filters:
                 if step.outcome == "block":
                     raise Dead(step)
 
-    @staticmethod
-    def _note(trail: Trail, step: Step | None) -> None:
-        if step is not None:
-            trail.add(step)
-            if step.outcome == "block":
-                raise Dead(step)
+
+def _scrubbed(packet: Packet, left: NamespaceId | None, point: Point) -> Packet:
+    """skb_scrub_packet of a veth: nothing netfilter said of the packet outlives the cable, its mark not the namespace."""
+    if left is None:
+        return packet
+    forgotten = ("conntrack", "priority", *(() if left == point.namespace else ("mark",)))
+    return replace(
+        packet, conntrack=None, priority=0, mark=0 if "mark" in forgotten else packet.mark, in_port="", out_port="",
+        unsure=tuple(pair for pair in packet.unsure if pair[0] not in forgotten),
+    )  # fmt: skip
 
 
 def _always_drops(one: TrafficFilter) -> bool:

@@ -15,6 +15,11 @@ from netdoctor.walk.view import View
 from netdoctor.walk.worlds import FORK, World
 
 CONNTRACK_PRIORITY = -200
+FIRST, LAST = -(1 << 31), (1 << 31) - 1
+"""NF_IP_PRI_FIRST, NF_IP_PRI_LAST."""
+IP_ETHER_TYPES = (0x0800, 0x86DD)
+NEVER_TRACKED = range(130, 138)
+"""nf_conntrack_icmpv6_error: multicast listener and neighbour discovery messages."""
 FEW_PORTS = 64
 TRACKING_HOOKS = ("prerouting", "output")
 SOURCE_HOOKS = ("input", "postrouting")
@@ -59,17 +64,18 @@ class Firewall:
         return packet
 
     def frame(
-        self, trail: Trail, key: NamespaceId, family: str, hook: str, packet: Packet, device: str = ""
-    ) -> Step | None:
-        """The step that stops (or may stop) a frame in a bridge, netdev or arp hook; None when it surely passes."""
+        self, trail: Trail, key: NamespaceId, family: str, hook: str, packet: Packet, device: str = "",
+        first: int = FIRST, last: int = LAST,
+    ) -> Packet:  # fmt: skip
+        """The frame as it comes out of a bridge, netdev or arp hook. Raises Dead where a rule drops it.
+
+        device: whose ingress or egress it is. first, last: only chains with a priority from one to the other.
+        """
         self.view.tables(key)
         for base in base_chains(self.view.namespace(key).ruleset, family, hook, device):  # type: ignore[arg-type]
-            result = self._evaluate(trail, key, base, packet)
-            if result.verdict == "drop":
-                return self._blocked(trail, key, base, result, packet)
-            if result.verdict != "accept":
-                return self._doubtful(trail, key, base, result, packet)
-        return None
+            if first <= base.priority <= last and (base.table.family != "inet" or packet.ether_type in IP_ETHER_TYPES):
+                packet = self._through(trail, key, base, packet, {})
+        return packet
 
     def _through(
         self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet, wanted: dict[str, object]
@@ -141,6 +147,8 @@ class Firewall:
             because = (Because(kind="rule", namespace=key, text=_describe(rule)),) if isinstance(rule, RuleRef) else ()
             facts = _rule_facts(rule, "prerouting") if isinstance(rule, RuleRef) else {}
             trail.add(trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts))
+            return replace(packet, conntrack=ConntrackView(state="untracked"))
+        if packet.protocol == ICMP6 and packet.icmp_type in NEVER_TRACKED:
             return replace(packet, conntrack=ConntrackView(state="untracked"))
         if self.connections.related:
             return replace(packet, conntrack=ConntrackView(state="related", direction="reply"))

@@ -68,6 +68,10 @@ class Spread:
         """The stacks that take the frame which leaves by this device."""
         yield from self._leave(key, link, (), 0)
 
+    def switched(self, key: NamespaceId, bridge: Link, port: Link) -> Iterator[End]:
+        """The stacks that take the frame which this port has let into its bridge."""
+        yield from self._switch(key, bridge, port, (), 0)
+
     def _leave(self, key: NamespaceId, link: Link, points: tuple[Point, ...], depth: int) -> Iterator[End]:
         if depth > MAX_DEPTH:
             return
@@ -231,7 +235,9 @@ class Spread:
             self._pinned_obstacle(key, bridge, pinned)
 
     def _accept_by_bridge(self, key: NamespaceId, bridge: Link, port: Link, points: tuple[Point, ...]) -> Iterator[End]:
-        yield End(key, bridge, (*points, Point("bridge", key, bridge.name, port.name, "")))
+        """br_pass_frame_up: then the frame is received once more, by the bridge's own device."""
+        crossing = Point("bridge", key, bridge.name, port.name, "")
+        yield End(key, bridge, (*points, crossing, Point("ingress", key, bridge.name)))
 
     def _is_own_mac(self, key: NamespaceId, bridge: Link) -> bool:
         if self.frame.destination == bridge.mac:

@@ -2,17 +2,20 @@
 
 from typing import NamedTuple, NoReturn
 
+from msgspec.structs import replace
+
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Link, Neighbour
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import BROADCAST_MAC, network_of
+from netdoctor.walk.bridging import Diverted
 from netdoctor.walk.filters import Filters
 from netdoctor.walk.layer2 import End, Frame, Spread
 from netdoctor.walk.packet import ICMP6, Packet
 from netdoctor.walk.routing import Query, lookup, route_text, select_source
 from netdoctor.walk.trail import Dead, Left, Trail
 from netdoctor.walk.validation import martian, query_for, refuse_source
-from netdoctor.walk.view import View
+from netdoctor.walk.view import CannotTell, View
 
 USABLE = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
 ETHER_ARP = 0x0806
@@ -226,7 +229,7 @@ class Resolver:
             ether_type=ETHER_ARP if family == 4 else 0x86DD,
             arp_operation=ARP_REQUEST if family == 4 else 0,
             source_mac=link.mac,
-            destination_mac=BROADCAST_MAC,
+            destination_mac=BROADCAST_MAC if family == 4 else _solicited_mac(next_hop),
             length_bytes=28 if family == 4 else 72,
             ttl=255,
         )
@@ -250,30 +253,39 @@ class Resolver:
             return refusal
         quiet = Trail(trail.direction)
         try:
-            self.filters.pass_points(quiet, end.points, request)
+            request = self._output_filter(quiet, key, link, request)
+            request = self.filters.pass_points(quiet, end.points, request)
             self._input_filter(quiet, end, request)
             self._way_back(quiet, key, link, end, request)
         except Dead as dead:
             return dead.step
+        except Diverted as diverted:
+            raise CannotTell(f"a rule turns {diverted} away", diverted.point.namespace, link.name) from None
+        for step in quiet.steps:
+            if step.outcome == "unknown":
+                trail.add(step)
         return None
 
-    def _input_filter(self, quiet: Trail, end: End, request: Packet) -> None:
-        """arp input hook; for ND the ip6 prerouting and input hooks."""
-        from msgspec.structs import replace
+    def _output_filter(self, quiet: Trail, key: NamespaceId, link: Link, packet: Packet) -> Packet:
+        """arp output hook (arp_xmit); for ND the ip6 output and postrouting hooks (ndisc_send_skb)."""
+        leaving = replace(packet, in_device="", out_device=link.name)
+        if packet.family == 4:
+            return self.filters.firewall.frame(quiet, key, "arp", "output", leaving)
+        leaving = self.filters.firewall.run(quiet, key, "output", leaving)
+        return self.filters.firewall.run(quiet, key, "postrouting", leaving)
 
-        arriving = replace(request, in_device=end.link.name)
+    def _input_filter(self, quiet: Trail, end: End, request: Packet) -> None:
+        """arp input hook; for ND the ip6 prerouting and input hooks, the first in the bridge if br_netfilter is on."""
+        arriving = replace(request, in_device=end.link.name, out_device="")
         if request.family == 4:
-            step = self.filters.firewall.frame(quiet, end.namespace, "arp", "input", arriving, end.link.name)
-            if step is not None and step.outcome == "block":
-                raise Dead(step)
+            self.filters.firewall.frame(quiet, end.namespace, "arp", "input", arriving)
         else:
-            arriving = self.filters.firewall.run(quiet, end.namespace, "prerouting", arriving)
+            if not arriving.in_port:
+                arriving = self.filters.firewall.run(quiet, end.namespace, "prerouting", arriving)
             self.filters.firewall.run(quiet, end.namespace, "input", arriving)
 
     def _way_back(self, quiet: Trail, key: NamespaceId, link: Link, end: End, request: Packet) -> None:
         """The answer's frame must find the asker; its hooks must let it in."""
-        from msgspec.structs import replace
-
         spread = Spread(self.view, quiet, Frame(end.link.mac, link.mac))
         back = next((one for one in spread.ends(end.namespace, end.link) if one.namespace == key), None)
         if back is not None and back.link.index != link.index:
@@ -284,16 +296,11 @@ class Resolver:
             return
         answer = replace(
             request, source=request.destination, destination=request.source, source_mac=end.link.mac,
-            destination_mac=link.mac, in_device="", arp_operation=ARP_REPLY if request.family == 4 else 0,
+            destination_mac=link.mac, in_device="", mark=0, conntrack=None, in_port="", out_port="", arp_operation=ARP_REPLY if request.family == 4 else 0,
             icmp_type=ADVERTISEMENT if request.family == 6 else 0,
         )  # fmt: skip
-        if request.family == 4:
-            step = self.filters.firewall.frame(
-                quiet, end.namespace, "arp", "output", replace(answer, out_device=end.link.name), end.link.name
-            )
-            if step is not None and step.outcome == "block":
-                raise Dead(step)
-        self.filters.pass_points(quiet, back.points, answer)
+        answer = self._output_filter(quiet, end.namespace, end.link, answer)
+        answer = self.filters.pass_points(quiet, back.points, answer)
         self._input_filter(quiet, back, answer)
 
     def _enslaved(self, quiet: Trail, key: NamespaceId, link: Link, bridge: Link) -> Step:
@@ -490,8 +497,6 @@ class Resolver:
 
 def _doubted(step: Step) -> Step:
     """A tunnel's end that cannot be seen may be there all the same."""
-    from msgspec.structs import replace
-
     return replace(step, outcome="unknown")
 
 

@@ -9,7 +9,6 @@ from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import route_steps
 from netdoctor.walk.addressing import is_loopback
-from netdoctor.walk.layer2 import Point, port_text
 from netdoctor.walk.packet import Packet
 from netdoctor.walk.routing import Lookup, route_text
 from netdoctor.walk.validation import martian, refuse_source
@@ -58,32 +57,6 @@ def refuse_bad_source(walker: "Walker", key: NamespaceId, packet: Packet, found:
                 packet=str(packet),
                 cause="route-localnet-off",
                 facts={"link": device, "sysctl": path, "wanted": "1"},
-            )  # fmt: skip
-        )
-
-
-def refuse_hairpin(walker: "Walker", points: tuple[Point, ...], packet: Packet) -> None:
-    """br_nf_pre_routing_finish: with br_netfilter a packet that DNAT turns back is bridged, so its port must hairpin."""
-    for point in points:
-        entry = walker.entered.get(point.namespace)
-        if point.kind != "bridge" or point.in_port or entry is None or entry.device != point.device:
-            continue
-        port = walker.view.link(point.namespace, point.out_port)
-        if port is None or port.port is None or port.port.hairpin or entry.in_port != point.out_port:
-            continue
-        if walker.view.number(point.namespace, "net/bridge/bridge-nf-call-iptables") != 1:
-            continue
-        walker.trail.dies(
-            walker.trail.step(
-                "bridge",
-                point.namespace,
-                "block",
-                f"port {port.name} of bridge {point.device} does not send frames back where they came from (hairpin off)",
-                Because(kind="bridge-port", namespace=point.namespace, text=port_text(port)),
-                device=port.name,
-                packet=str(packet),
-                cause="hairpin-off",
-                facts={"link": port.name, "bridge": point.device},
             )  # fmt: skip
         )
 

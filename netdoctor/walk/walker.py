@@ -9,7 +9,9 @@ from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 from netdoctor.walk import delivery, refusals, route_steps, sizes
 from netdoctor.walk.addressing import is_link_local, is_loopback
+from netdoctor.walk.bridging import Diverted
 from netdoctor.walk.connections import Connections, answer_to
+from netdoctor.walk.diversion import turned
 from netdoctor.walk.filters import Filters
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.ipsec import policy_step
@@ -73,7 +75,6 @@ class Walker:
         self.received: tuple[NamespaceId, Packet] | None = None
         self.depth = 0
         self.tunnel = False
-        self.entered: dict[NamespaceId, Point] = {}
 
     def round_trip(self) -> RoundTrip:
         forward = self._journey("forward", lambda: self._originate(self.flow.namespace, self._first_packet()))
@@ -286,9 +287,11 @@ class Walker:
         """Over the wire to the next stack, past the filters in between."""
         sizes.check_wire(self, end.points, packet)
         self._underlays(end.points, packet)
-        refusals.refuse_hairpin(self, end.points, packet)
         packet = replace(packet, destination_mac=mac)
-        packet = self.filters.pass_points(self.trail, end.points, packet)
+        try:
+            packet = self.filters.pass_points(self.trail, end.points, packet)
+        except Diverted as diverted:
+            end, packet = turned(self, diverted)
         first = end.points[0].device if end.points else end.link.name
         bridges = [point.device for point in end.points if point.kind == "bridge"]
         by = f" through bridge {', '.join(dict.fromkeys(bridges))}" if bridges else ""
@@ -314,22 +317,14 @@ class Walker:
     # Receiving ---------------------------------------------------------------------------------------------------
 
     def _receive(self, end: End, packet: Packet) -> None:
-        """ip_rcv: PREROUTING, then the input route decides between here, onwards and nowhere."""
+        """ip_rcv: PREROUTING, then the input route decides between here, onwards and nowhere.
+
+        What comes by a bridge's port with br_netfilter has had its PREROUTING there (ip_sabotage_in).
+        """
         key, device = end.namespace, end.link.name
-        ports = [
-            point for point in end.points if point.kind == "bridge" and point.namespace == key and not point.out_port
-        ]
-        self.entered.pop(key, None)
-        if ports and ports[-1].device == device:
-            self.entered[key] = ports[-1]
-            packet = replace(packet, in_port=ports[-1].in_port)
-        packet = replace(
-            packet, conntrack=None if device != "lo" else packet.conntrack, mark=0 if device != "lo" else packet.mark
-        )
         refusals.refuse_slave(self, key, end.link, packet)
-        if not (device == "lo" and packet.conntrack is not None):
+        if not (device == "lo" and packet.conntrack is not None) and not packet.in_port:
             packet = self.firewall.run(self.trail, key, "prerouting", packet)
-        packet = replace(packet, in_port="")
         refusals.refuse_martian(self, key, device, packet)
         found = lookup(self.view, key, query_for(packet, device))
         if found.type in {"local", "anycast"}:

@@ -1,0 +1,110 @@
+"""What looks at a frame inside a bridge: the bridge family's hooks, and the ip, ip6 and arp hooks of br_netfilter.
+
+Sources: net/bridge/br_input.c and br_forward.c, net/bridge/br_netfilter_hooks.c and br_netfilter_ipv6.c.
+"""
+
+from msgspec.structs import replace
+
+from netdoctor.model.network import Link
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.hooks import FIRST, LAST, Firewall
+from netdoctor.walk.layer2 import Point
+from netdoctor.walk.packet import Packet
+from netdoctor.walk.trail import Trail
+from netdoctor.walk.view import View
+
+ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
+BRIDGE_NETFILTER = 0
+"""NF_BR_PRI_BRNF: where br_netfilter stands among the chains of the bridge's prerouting and forward hooks."""
+
+
+class Diverted(Exception):
+    """A rule of the bridge's prerouting hook sends the frame another way: it has a new address, or only a new MAC."""
+
+    def __init__(self, point: Point, packet: Packet, readdressed: bool) -> None:
+        super().__init__(f"{packet} in {point.device}")
+        self.point = point
+        self.packet = packet
+        self.readdressed = readdressed
+
+
+class Bridging:
+    """Asks the hooks of one crossing after the other; steps go on the trail, a sure drop raises Dead."""
+
+    def __init__(self, view: View, firewall: Firewall) -> None:
+        self.view = view
+        self.firewall = firewall
+
+    def cross(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
+        """The frame as it leaves the bridge by a port or towards the bridge's own stack. Raises Dead, Diverted.
+
+        A port is named where the frame has one: none in comes from the bridge's own stack, none out goes up there.
+        """
+        if point.in_port:
+            before, packet = packet, self._prerouting(trail, point, bridge, packet)
+            readdressed = packet.destination != before.destination
+            if readdressed or packet.destination_mac != before.destination_mac:
+                raise Diverted(point, packet, readdressed)
+        return self.onwards(trail, point, bridge, packet)
+
+    def onwards(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
+        """From where the bridge has decided by which port the frame goes out."""
+        key = point.namespace
+        if point.in_port and not point.out_port:
+            return self._bridge_hook(trail, key, "input", packet, point.in_port, "")
+        if point.in_port:
+            packet = self._forward(trail, point, bridge, packet)
+        else:
+            packet = self._bridge_hook(trail, key, "output", packet, "", point.out_port)
+        return self._postrouting(trail, point, bridge, packet)
+
+    def _prerouting(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
+        """br_nf_pre_routing takes the frame out of the hook and goes on with the chains of a higher priority."""
+        key, port = point.namespace, point.in_port
+        if packet.ether_type == ARP or not self.calls(key, bridge, packet):
+            return self._bridge_hook(trail, key, "prerouting", packet, port, "")
+        packet = self._bridge_hook(trail, key, "prerouting", packet, port, "", last=BRIDGE_NETFILTER)
+        inside = replace(packet, in_device=bridge.name, in_port=port, out_device="", out_port="")
+        packet = self.firewall.run(trail, key, "prerouting", inside)
+        return self._bridge_hook(trail, key, "prerouting", packet, port, "", first=BRIDGE_NETFILTER + 1)
+
+    def _forward(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
+        """br_nf_forward: IP only when prerouting passed by the ip hooks too; ARP with the ports as its devices."""
+        key, ports = point.namespace, (point.in_port, point.out_port)
+        if not packet.in_port and not (packet.ether_type == ARP and self.calls(key, bridge, packet)):
+            return self._bridge_hook(trail, key, "forward", packet, *ports)
+        packet = self._bridge_hook(trail, key, "forward", packet, *ports, last=BRIDGE_NETFILTER)
+        if packet.ether_type == ARP:
+            inside = replace(packet, in_device=point.in_port, out_device=point.out_port)
+            packet = self.firewall.frame(trail, key, "arp", "forward", inside)
+        else:
+            inside = replace(packet, in_device=bridge.name, out_device=bridge.name, out_port=point.out_port)
+            packet = self.firewall.run(trail, key, "forward", inside)
+        return self._bridge_hook(trail, key, "forward", packet, *ports, first=BRIDGE_NETFILTER + 1)
+
+    def _postrouting(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
+        """br_nf_post_routing comes last; what only left the own stack has had its postrouting there."""
+        packet = self._bridge_hook(trail, point.namespace, "postrouting", packet, "", point.out_port)
+        if not packet.out_port:
+            return packet
+        inside = replace(packet, in_device="", out_device=bridge.name)
+        packet = self.firewall.run(trail, point.namespace, "postrouting", inside)
+        return replace(packet, in_port="", out_port="")
+
+    def _bridge_hook(
+        self, trail: Trail, key: NamespaceId, hook: str, packet: Packet, in_port: str, out_port: str,
+        first: int = FIRST, last: int = LAST,
+    ) -> Packet:  # fmt: skip
+        """One hook of the bridge family, whose devices are the ports."""
+        inside = replace(packet, in_device=in_port, out_device=out_port)
+        return self.firewall.frame(trail, key, "bridge", hook, inside, first=first, last=last)
+
+    def calls(self, key: NamespaceId, bridge: Link, packet: Packet) -> bool:
+        """Whether the namespace or the bridge itself asks for the packet to be shown to the protocol's own hooks."""
+        options = bridge.bridge
+        name, own = {
+            ARP: ("arptables", options is not None and options.nf_call_arptables),
+            IPV4: ("iptables", options is not None and options.nf_call_iptables),
+            IPV6: ("ip6tables", options is not None and options.nf_call_ip6tables),
+        }[packet.ether_type]
+        return own or self.view.number(key, f"net/bridge/bridge-nf-call-{name}") != 0
