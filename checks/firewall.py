@@ -11,6 +11,7 @@ from netdoctor.model.change import (
     DeleteRule,
     DeleteXfrmPolicy,
     InsertRule,
+    ReplaceRule,
     SetChainPolicy,
 )
 from netdoctor.model.diagnosis import Cause
@@ -30,6 +31,9 @@ CAUSES = {
     "rule-rejects": "A firewall rule refuses the packet and says so (ICMP or TCP reset): it looks like a closed port or a dead host.",
     "policy-drops": "No rule of the chain accepts the packet and the chain's policy is drop (Docker sets it on FORWARD; a flush "
     "keeps it). Verify: `iptables -S FORWARD` or `nft list chain`. Fix: accept this traffic by a rule; not: open the policy.",
+    "queue-unserved": "A rule hands the packet to a netfilter queue (NFQUEUE) and no program listens there, so the kernel drops it: the "
+    "intrusion prevention or filter program (Suricata, Snort, fail2ban's or a parental filter) is not running. Verify: "
+    "`cat /proc/net/netfilter/nfnetlink_queue` does not list the queue. Fix: start the program, or let the rule bypass an empty queue.",
     "tc-filter-drops": "A traffic control filter or BPF program at the interface drops the packet before the firewall sees it "
     "(left over by Cilium, Calico, QoS scripts). Verify: `tc filter show dev IFACE ingress`, `bpftool net`.",
     "tc-filter-redirects": "A traffic control filter sends the packet to another interface.",
@@ -95,6 +99,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.kind == "traffic-control":
         return _drop_qdisc(step, snapshot)
     facts = step.facts
+    if step.cause == "queue-unserved":
+        return _bypass(step, snapshot)
     if facts.get("family") in ("bridge", "arp", "netdev"):
         if facts.get("line", "0") == "0":
             return (SetChainPolicy(namespace=step.namespace, at=ground.chain_ref(facts), policy="accept"),)
@@ -110,6 +116,16 @@ def _delete(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     at = ground.chain_ref(step.facts)
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
     return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
+
+
+def _bypass(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """The queue rule as it is, but passing packets on while no program listens."""
+    from netdoctor.walk.netfilter import bypassing
+
+    at = ground.chain_ref(step.facts)
+    rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
+    after = bypassing(rule) if rule else None
+    return (ReplaceRule(namespace=step.namespace, at=at, before=rule, after=after),) if rule and after else ()
 
 
 def _is_catch_all(step: Step, snapshot: Snapshot) -> bool:
@@ -195,6 +211,10 @@ def _drop_qdisc(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
 
 def _advice(step: Step) -> tuple[str, ...]:
     link = step.facts.get("link", "IFACE")
+    if step.cause == "queue-unserved":
+        return (
+            "better than bypassing the queue: start the program that should listen on it (intrusion prevention, filter)",
+        )
     if step.cause == "xdp-program":
         return (
             f"see which program it is (`bpftool net show dev {link}`); take it off with `ip link set dev {link} xdp off`",

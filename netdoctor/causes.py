@@ -1,5 +1,6 @@
 """Every independent root cause: each one's changes are made on the model, and the packet walks again."""
 
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -62,13 +63,18 @@ def _taken_in(cause: Cause, causes: list[Cause]) -> bool:
     False when it was there already with the same changes: they do not help.
     """
     for number, other in enumerate(causes):
-        if (other.slug, other.namespace, other.object) == (cause.slug, cause.namespace, cause.object):
+        if _told_of(other) == _told_of(cause):
             if not cause.changes or any(change in other.changes for change in cause.changes):
                 return False
             causes[number] = replace(other, changes=(*other.changes, *cause.changes))
             return True
     causes.append(cause)
     return True
+
+
+def _told_of(cause: Cause) -> tuple[str, ...]:
+    """What a cause is about. A rule's line is left out: a repair that inserts a rule before it moves it down."""
+    return cause.slug, cause.namespace, re.sub(r" rule \d+(?=:)", " rule", cause.object)
 
 
 def _untold(step: Step) -> Cause:

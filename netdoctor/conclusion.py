@@ -9,7 +9,7 @@ from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 
-TARGET, LARGE, HOST, FULL_SIZE = "target", "large", "host", "full size"
+TARGET, LARGE, HOST, FULL_SIZE, COUNTED = "target", "large", "host", "full size", "while counting"
 FAILED = ("refused", "silent", "error", "local-error")
 
 

@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from netdoctor import checks
-from netdoctor.conclusion import FAILED, LARGE, TARGET, Conclusion, conclude_flow, leg_of
+from netdoctor.conclusion import COUNTED, FAILED, LARGE, TARGET, Conclusion, conclude_flow, leg_of
+from netdoctor.counted import counter_lines
 from netdoctor.model.diagnosis import Case, Cause, CheckResult, Diagnosis, Status, Verdict
 from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import Step
@@ -93,19 +94,25 @@ def diagnose(
         verdict=verdict,
         basis=conclusion.basis,
         summary=conclusion.summary,
-        causes=tuple(_with_probes(cause, case) if number == 0 else cause for number, cause in enumerate(causes)),
+        causes=tuple(
+            _with_probes(cause, case, conclusion.culprit) if number == 0 else cause
+            for number, cause in enumerate(causes)
+        ),
         warnings=warnings,
         checks=results(case, conclusion, snapshot, causes, crashed),
         consequences=_consequences(case, causes),
     )
 
 
-def _with_probes(cause: Cause, case: Case) -> Cause:
-    """The cause's evidence with what the probes saw of the question itself, and what conntrack made of the packet."""
+def _with_probes(cause: Cause, case: Case, culprit: Step | None) -> Cause:
+    """The cause's evidence with what the probes saw of the question itself, what conntrack made of the packet, and by
+    how much the rule's counter moved."""
     ping = case.evidence.of(TARGET) if case.evidence else None
     if ping is None:
         return cause
-    return replace(cause, evidence=(*cause.evidence, probe_line(ping), *tracked_lines(case.evidence)))
+    return replace(cause, evidence=(
+        *cause.evidence, probe_line(ping), *tracked_lines(case.evidence), *counter_lines(case.evidence, culprit),
+    ))  # fmt: skip
 
 
 def tracked_lines(evidence: Evidence | None) -> tuple[str, ...]:
@@ -139,7 +146,7 @@ def _consequences(case: Case, causes: tuple[Cause, ...]) -> tuple[str, ...]:
     return tuple(
         f"{ping.leg}: {probe_line(ping)}"
         for ping in case.evidence.pings
-        if ping.leg != TARGET and ping.answer in FAILED
+        if ping.leg not in (TARGET, COUNTED) and ping.answer in FAILED
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from netdoctor import __version__, engine, question, target
+from netdoctor import __version__, counted, engine, question, target
 from netdoctor.causes import Found, ends_needed, find_causes, mended
 from netdoctor.conclusion import LARGE, TARGET, Conclusion
 from netdoctor.errors import NetdoctorError
@@ -21,6 +21,7 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.observe.observer import Observer
 from netdoctor.probing import Options, Probing
 from netdoctor.walk.walker import walk
+from netdoctor.walk.worlds import Settled
 
 MAX_TURNS = 400
 
@@ -43,6 +44,7 @@ class Examination:
         self.host = target.resolve("host")
         self.target = target.resolve(asked.target)
         self.observer = self._observer()
+        self.settled: Settled = {}
         self.probing = Probing(asked, options, self.observer, self.target.id)
 
     def _observer(self) -> Observer:
@@ -63,6 +65,7 @@ class Examination:
     def run(self) -> Examined:
         """Looks, probes and concludes. Raises NetdoctorError without the rights to look."""
         self.probing.anew()
+        self.settled = {}
         self.options.tell(f"looking into {self.asked.target}")
         self._first_probe()
         snapshot = self._begin()
@@ -121,16 +124,38 @@ class Examination:
         if address:
             self.probing.probe_target(address)
             flow = question.flow(self.asked, snapshot.target, address)
-            trip, snapshot = self.walked(snapshot, flow)
-            legs.append(Leg(name=TARGET, trip=trip))
-            if trip.fatal is None and flow.protocol != "udp":
-                trip, snapshot = self.walked(snapshot, question.large(flow, _mtu(snapshot, trip)))
-                legs.append(Leg(name=LARGE, trip=trip))
+            legs, snapshot = self._legs(snapshot, flow)
         else:
             more, snapshot = self._server_legs(snapshot)
             legs += more
         evidence = self.probing.gather(snapshot, tuple(legs), address) if self.options.probe else None
+        if evidence is not None and address:
+            evidence, legs, snapshot = self._counted(evidence, legs, snapshot, address)
         return Case(question=self.asked, legs=tuple(legs), evidence=evidence), snapshot
+
+    def _counted(
+        self, evidence: Evidence, legs: list[Leg], snapshot: Snapshot, address: str
+    ) -> tuple[Evidence, list[Leg], Snapshot]:
+        """Of a probe that failed: what the counters of the rules in question say, and the way walked again with that."""
+        trip = legs[0].trip
+        chains = counted.worth_counting(evidence, trip, snapshot)
+        if not chains:
+            return evidence, legs, snapshot
+        counts = self.probing.count(snapshot, chains, address)
+        evidence = replace(evidence, counters=counts, pings=self.probing.board.results())
+        self.settled = counted.settled_by(evidence, snapshot)
+        if trip.fatal is None and self.settled:
+            legs, snapshot = self._legs(snapshot, trip.flow)
+        return evidence, legs, snapshot
+
+    def _legs(self, snapshot: Snapshot, flow: Flow) -> tuple[list[Leg], Snapshot]:
+        """The flow's own way, and if that is open the way of its full-size packets."""
+        trip, snapshot = self.walked(snapshot, flow)
+        legs = [Leg(name=TARGET, trip=trip)]
+        if trip.fatal is None and flow.protocol != "udp":
+            trip, snapshot = self.walked(snapshot, question.large(flow, _mtu(snapshot, trip)))
+            legs.append(Leg(name=LARGE, trip=trip))
+        return legs, snapshot
 
     def _server_legs(self, snapshot: Snapshot) -> tuple[list[Leg], Snapshot]:
         resolver = snapshot.namespaces[snapshot.target].resolver
@@ -146,7 +171,7 @@ class Examination:
         changes = tuple(changes)
         snapshot = self.observer.answer(snapshot, ends_needed(snapshot, changes))
         for _ in range(MAX_TURNS):
-            trip = walk(mended(snapshot, changes), flow)
+            trip = walk(mended(snapshot, changes), flow, self.settled)
             if not trip.needs:
                 return trip, snapshot
             snapshot = self.observer.answer(snapshot, trip.needs)
@@ -168,12 +193,13 @@ def _examined(case: Case, conclusion: Conclusion, found: Found) -> Examined:
 def offline(snapshot: Snapshot, asked: Question, evidence: Evidence | None) -> Examined:
     """The diagnosis of a saved snapshot: no kernel, no packets."""
     snapshot = replace(snapshot, complete=True)
+    settled = counted.settled_by(evidence, snapshot)
     legs = []
     address = _known_address(snapshot, asked, evidence)
 
     def walked(here: Snapshot, flow: Flow, changes: Iterable[Change] = ()) -> tuple[RoundTrip, Snapshot]:
         changes = tuple(changes)
-        return walk(mended(here, changes), flow), here
+        return walk(mended(here, changes), flow, settled), here
 
     if address:
         flow = question.flow(asked, snapshot.target, address)

@@ -1,13 +1,15 @@
 """The probes of one examination: sent from inside the namespaces, waited for, gathered as evidence."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdoctor import question
-from netdoctor.conclusion import FULL_SIZE, HOST, LARGE, TARGET
+from netdoctor.conclusion import COUNTED, FULL_SIZE, HOST, LARGE, TARGET
+from netdoctor.counted import ChainName, find_chain
 from netdoctor.errors import NetdoctorError
 from netdoctor.model.diagnosis import Leg, Question
-from netdoctor.model.evidence import Evidence, Ping
+from netdoctor.model.evidence import Evidence, Ping, RuleCount
 from netdoctor.model.journey import RoundTrip
 from netdoctor.model.network import ConntrackEntry, ConntrackTuple
 from netdoctor.model.snapshot import NamespaceId, Snapshot
@@ -19,8 +21,10 @@ from netdoctor.probe.echo import Echo
 from netdoctor.probe.echo import open_socket as open_echo
 
 if TYPE_CHECKING:
+    from netdoctor.observe.counters import CounterKey
     from netdoctor.probe.transport import Connect, Datagram
 
+COUNT_S = 0.04
 PATIENCE_S, EARLY_S, HOP_PATIENCE_S = 1.3, 0.2, 0.25
 HTTP_PORTS = (80, 8080, 8000)
 
@@ -118,6 +122,41 @@ class Probing:
         entries = self._conntrack_of(snapshot, address) if address else {}
         return Evidence(pings=self.board.results(), conntrack=entries)
 
+    def count(
+        self, snapshot: Snapshot, chains: dict[NamespaceId, tuple[ChainName, ...]], address: str
+    ) -> tuple[RuleCount, ...]:
+        """The rule counters of these chains around one more probe, and around a pause as long before it."""
+        self.options.tell("counting what the rules meet")
+        wait_s = max(COUNT_S, 3 * self._gateway_rtt_s())
+        idle = self._counters(chains)
+        time.sleep(wait_s)
+        before = self._counters(chains)
+        self._probe_flow(COUNTED, self.target, address)
+        self.board.run(wait_s, (COUNTED,))
+        after = self._counters(chains)
+        return tuple(
+            RuleCount(
+                namespace=namespace, backend=key.backend, family=key.family, table=key.table, chain=key.chain,
+                line=line, before=before[namespace, key], after=count,
+                quiet=before[namespace, key] - idle.get((namespace, key), before[namespace, key]),
+            )
+            for (namespace, key), count in after.items()
+            if (namespace, key) in before and (line := _line_of(snapshot, namespace, key)) is not None
+        )  # fmt: skip
+
+    def _counters(
+        self, chains: dict[NamespaceId, tuple[ChainName, ...]]
+    ) -> "dict[tuple[NamespaceId, CounterKey], int]":
+        from netdoctor.observe.counters import ChainKey
+
+        return {
+            (namespace, key): count.packets
+            for namespace, names in chains.items()
+            for found in self.observer.counters(namespace, [ChainKey(*name) for name in names]).values()  # type: ignore[arg-type]
+            if not isinstance(found, Unknown)
+            for key, count in found.items()
+        }
+
     def _gateway_rtt_s(self) -> float:
         probe = self.board.probes.get("gateway")
         rtt = probe.result().rtt_ms if probe is not None else None
@@ -214,6 +253,15 @@ class Probing:
 
         http = self.options.http or port in HTTP_PORTS
         return Connect(leg, namespace, address, port, open_stream(6 if ":" in address else 4), http=http)
+
+
+def _line_of(snapshot: Snapshot, namespace: NamespaceId, key: "CounterKey") -> int | None:
+    """The line of the rule with this handle, or in a legacy table with this line already; 0 for the policy."""
+    if key.number == 0 or key.backend == "iptables-legacy":
+        return key.number
+    chain = find_chain(snapshot, namespace, (key.backend, key.family, key.table, key.chain))
+    rules = () if chain is None or isinstance(chain.rules, Unknown) else chain.rules
+    return next((rule.line for rule in rules if rule.handle == key.number), None)
 
 
 def _doubt_before_fatal(trip: RoundTrip) -> bool:

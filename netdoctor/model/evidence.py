@@ -27,12 +27,30 @@ class Ping(Fact, frozen=True):
     detail: str = ""
 
 
+class RuleCount(Fact, frozen=True):
+    """A rule's packet counter around one probe; line 0 is the chain's policy.
+
+    quiet: by how much it moved in as long a time before, when no probe was sent: what others send.
+    """
+
+    namespace: NamespaceId
+    backend: str
+    family: str
+    table: str
+    chain: str
+    line: int
+    before: int
+    after: int
+    quiet: int = 0
+
+
 class Evidence(Fact, frozen=True):
     """Everything that was tried on the wire for one question, by leg."""
 
     pings: tuple[Ping, ...] = ()
     conntrack: dict[NamespaceId, tuple[ConntrackEntry, ...]] = {}
     resolved: dict[str, tuple[str, ...]] = {}
+    counters: tuple[RuleCount, ...] = ()
 
     def of(self, leg: str) -> Ping | None:
         return next((ping for ping in self.pings if ping.leg == leg), None)

@@ -25,7 +25,9 @@ from .unknown import UNREAD, Unknown
 NamespaceId = str
 """Device and inode of the namespace, "4:4026532177": its identity, whatever its names."""
 
-Subject = Literal["namespace", "peer", "device", "filters", "chains", "set", "sockets", "conntrack", "neighbourhood"]
+Subject = Literal[
+    "namespace", "peer", "device", "filters", "chains", "set", "sockets", "queues", "conntrack", "neighbourhood"
+]
 
 
 class Need(Fact, frozen=True):
@@ -38,6 +40,7 @@ class Need(Fact, frozen=True):
     chains         (family, table, chain...) the rules of these chains
     set            (family, table, set)      its elements
     sockets        ()                        bound sockets
+    queues         ()                        the netfilter queues somebody listens on
     conntrack      ()                        the entries that stood before the probe
     neighbourhood  ()                        every other namespace this machine can see
     """
@@ -70,6 +73,7 @@ class Namespace(Fact, frozen=True):
     policies: tuple[XfrmPolicy, ...] | Unknown = UNREAD
     states: tuple[XfrmState, ...] | Unknown = UNREAD
     sockets: tuple[Socket, ...] | Unknown = UNREAD
+    queues: tuple[int, ...] | Unknown = UNREAD
     sysctls: dict[str, str | Unknown] = {}
     devices_read: tuple[str, ...] = ()
     peers: dict[str, NamespaceId | Unknown] = {}

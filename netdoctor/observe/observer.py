@@ -30,6 +30,7 @@ from netdoctor.observe import (
     ipsec,
     links,
     neighbours,
+    queues,
     resolver,
     routes,
     sockets,
@@ -79,7 +80,7 @@ class Observer:
     def complete(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with everything read of the namespaces it holds: every chain, set, filter, sysctl and socket."""
         for key in list(snapshot.namespaces):
-            needs = [Need(namespace=key, subject="sockets"), Need(namespace=key, subject="conntrack")]
+            needs = [Need(namespace=key, subject=one) for one in ("sockets", "queues", "conntrack")]
             namespace = snapshot.namespaces[key]
             if not isinstance(namespace.links, Unknown):
                 for link in namespace.links:
@@ -133,6 +134,7 @@ class Observer:
             "chains": self._chains,
             "set": self._set,
             "sockets": self._sockets,
+            "queues": self._queues,
             "conntrack": self._conntrack,
         }
         return self._with(snapshot, answers[need.subject](namespace, need.key))
@@ -325,6 +327,10 @@ class Observer:
 
         reader = self.reader(namespace.id, NETLINK_SOCK_DIAG)
         return replace(namespace, sockets=_known(lambda: sockets.read_sockets(reader), "sockets"))
+
+    def _queues(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
+        found = self.inside(namespace.id, lambda: _known(queues.read_queues, "netfilter queues"))
+        return replace(namespace, queues=found)
 
     def _conntrack(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
         if isinstance(namespace.conntrack, Unknown):

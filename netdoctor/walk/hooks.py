@@ -7,7 +7,16 @@ from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection, Connections
-from netdoctor.walk.netfilter import BaseChain, Binding, ChainResult, HookFacts, RuleRef, base_chains, evaluate
+from netdoctor.walk.netfilter import (
+    Assumption,
+    BaseChain,
+    Binding,
+    ChainResult,
+    HookFacts,
+    RuleRef,
+    base_chains,
+    evaluate,
+)
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
 from netdoctor.walk.routing import Query, address_type, lookup, select_source
 from netdoctor.walk.trail import Trail
@@ -98,22 +107,51 @@ class Firewall:
         facts = self.facts(key)
         result = evaluate(base, packet, facts)
         self._lack(key, result)
-        open_ended = result.verdict == "unknown" or result.uncertain != dict(packet.unsure)
+        if result.verdict == "queue":
+            result = self._queued(key, result)
+        open_ended = result.verdict in ("unknown", "queue") or result.uncertain != dict(packet.unsure)
         if self.world is None or not open_ended:
             return result
         from netdoctor.walk.netfilter import outcomes
 
-        ways = outcomes(base, packet, facts)
-        if ways is None:
+        found = outcomes(base, packet, facts)
+        if found is None:
             return result
-        for way in ways:
+        for way in found:
             self._lack(key, way)
+        ways = tuple(way for one in found for way in self._ways_past_a_queue(key, one))
         if len(ways) == 1:
             return ways[0]
         taken, fork = self.world.take(key, base, ways)
         device = packet.in_device or packet.out_device
         trail.add(trail.step("hook", key, "pass", base.hook, device=device, packet=str(packet), facts={FORK: fork}))
         return taken
+
+    def _queued(self, key: NamespaceId, result: ChainResult) -> ChainResult:
+        """nf_queue: where nobody listens the packet is dropped, or with bypass passed by; a listener decides."""
+        listened = self.view.queues(key)
+        assert result.queue is not None
+        wanted = range(result.queue, result.queue + result.queues)
+        if isinstance(listened, Unknown) or any(number in listened for number in wanted):
+            return result
+        if result.queue_bypass:
+            return replace(result, verdict="accept", otherwise="accept")
+        return replace(result, verdict="drop", otherwise="drop", unserved=result.queue)
+
+    def _ways_past_a_queue(self, key: NamespaceId, result: ChainResult) -> tuple[ChainResult, ...]:
+        """Both things a program may do with the packet it is given."""
+        settled = self._queued(key, result) if result.verdict == "queue" else result
+        if settled.verdict != "queue":
+            return (settled,)
+        why = f"the program that listens on queue {result.queue} decides"
+        return tuple(
+            replace(
+                settled,
+                verdict=verdict,
+                assumed=(*settled.assumed, Assumption(rule=settled.rule, why=why, met=verdict == "drop")),
+            )
+            for verdict in ("accept", "drop")
+        )
 
     def _lack(self, key: NamespaceId, result: ChainResult) -> None:
         if result.needs:
@@ -329,6 +367,11 @@ class Firewall:
         verb = "rejects" if result.reject else "drops"
         what = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
         cause = "policy-drops" if rule.is_policy else "rule-rejects" if result.reject else "rule-drops"
+        if result.unserved is not None:
+            cause, verb = (
+                "queue-unserved",
+                f"hands it to queue {result.unserved}, where nobody listens: the kernel drops",
+            )
         return trail.step(
             "hook", key, "block", f"{base.hook}: the {what} {verb} it",
             Because(kind="rule", namespace=key, text=_describe(rule)),

@@ -117,6 +117,13 @@ class View:
             self.lack(Need(namespace=key, subject="sockets"))
         return self.known(key, found, "sockets")
 
+    def queues(self, key: NamespaceId) -> tuple[int, ...] | Unknown:
+        """The netfilter queues that a program listens on."""
+        found = self.namespace(key).queues
+        if found == UNREAD and not self.snapshot.complete:
+            self.lack(Need(namespace=key, subject="queues"))
+        return found
+
     def filters(self, key: NamespaceId, device: str) -> tuple[TrafficFilter, ...]:
         found = self.namespace(key).filters
         if device not in found:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from netdoctor.model.firewall import Rule
 from netdoctor.model.journey import Because, Journey, RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.choices import Choices
@@ -13,11 +14,16 @@ from netdoctor.walk.netfilter import Assumption, BaseChain, ChainResult, RuleRef
 MAXIMUM_WORLDS = 12
 FORK = "fork"
 
-RuleKey = tuple[str, str, str, str, int]
-"""Backend, family, table, chain, line."""
+RuleKey = tuple[str, str, str, str, int | bytes]
+"""Backend, family, table, chain, and the rule's identity."""
 
 Settled = Mapping[NamespaceId, Mapping[RuleKey, bool]]
 """Doubtful rules of which was seen whether they meet the packet: their counters moved with the probe, or did not."""
+
+
+def rule_identity(rule: Rule) -> int | bytes:
+    """What stays with a rule when others come or go before it: its handle, or in legacy tables its bytes."""
+    return rule.handle or rule.raw
 
 
 class Fork(NamedTuple):
@@ -131,7 +137,9 @@ def _doubt(here: Fork, there: Fork, fatal: Step | None) -> Step:
     else:
         takes = "takes" if met else "does not take"
         summary = f"depends on {rule_name(rule)} ({why}): if it {takes} the packet, {fatal.summary}"
-    facts = {**fatal.facts, "why": why, "verdict": "drop" if met else "accept", "otherwise": "accept"}
+    place = {"backend": rule.backend, "family": rule.family, "table": rule.table, "chain": rule.chain}
+    facts = fatal.facts | {f"doubt_{name}": value for name, value in place.items()}
+    facts |= {"why": why, "verdict": "drop" if met else "accept", "otherwise": "accept"}
     doubted = Because(kind="rule", namespace=here.namespace, text=f"depends on {rule.table} {rule.chain} {rule.text}")
     because = fatal.because if same else (*fatal.because, doubted)
     return replace(fatal, outcome="unknown", summary=summary, facts=facts, because=because)

@@ -26,12 +26,13 @@ from .traverse import evaluate
 if TYPE_CHECKING:
     from .encode import CannotEncode, encode_expressions
     from .explain import explain_nat_misses
+    from .queue_rule import bypassing
     from .rule_spec import amended, compose
     from .worlds import outcomes
 
 __all__ = [
     "Assumption", "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
-    "RuleSpec", "RulesetNeed", "amended", "base_chains", "chain_text", "compat_of", "compose", "encode_expressions",
+    "RuleSpec", "RulesetNeed", "amended", "base_chains", "bypassing", "chain_text", "compat_of", "compose", "encode_expressions",
     "evaluate", "explain_nat_misses", "outcomes", "rule_text",
 ]  # fmt: skip
 
@@ -40,6 +41,7 @@ _LATER = {
     "encode_expressions": "encode",
     "explain_nat_misses": "explain",
     "amended": "rule_spec",
+    "bypassing": "queue_rule",
     "compose": "rule_spec",
     "outcomes": "worlds",
 }

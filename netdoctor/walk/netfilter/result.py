@@ -36,7 +36,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device(address, mark, in_device): the device a route to `address` leaves by, "" when there is none.
     has_listener(packet): whether a local socket would take the packet.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
-    settled: (backend, family, table, chain, line) of rules that were seen to meet this packet, or not to.
+    settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
 
     links: Mapping[str, Link] = {}
@@ -44,7 +44,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
     has_listener: Callable[[Packet], bool | Unknown] = _no_listener
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
-    settled: Mapping[tuple[str, str, str, str, int], bool] = {}
+    settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 
 
 class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +139,8 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     rule: the rule or policy that gave `verdict` (or `otherwise`). matched: every rule surely met, jumps included.
     packet: after the chain's changes, on the accepting way; uncertain: its fields only doubtful rules changed -> why.
     reject: how a drop is answered ("icmp-port-unreachable", "tcp-reset"), empty for silence.
+    queue, queues: the first of how many queues one of which gets the packet; queue_bypass: it passes where nobody listens.
+    unserved: the queue that drops the packet because nobody listens on it.
     notrack, zone, helper: what the chain asked of conntrack. tproxy: "address:port" the packet is handed to.
     assumed: in one of several worlds, what that world takes for given.
     needs: not finished; read these and evaluate again.
@@ -151,7 +153,9 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding | None = None
     reject: str = ""
     queue: int | None = None
+    queues: int = 1
     queue_bypass: bool = False
+    unserved: int | None = None
     matched: tuple[RuleRef, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     uncertain: dict[str, str] = {}

@@ -23,6 +23,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     binding: Binding | None = None
     reject: str = ""
     queue: int | None = None
+    queues: int = 1
     bypass: bool = False
 
 

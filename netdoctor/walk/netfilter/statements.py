@@ -123,7 +123,7 @@ def masquerade(state: State, expression: Masquerade | Redirect) -> Outcome:
 
 
 def queue(state: State, expression: Queue) -> Outcome:
-    return Decision(code="queue", queue=expression.number, bypass=bool(expression.flags & 1))
+    return Decision(code="queue", queue=expression.number, queues=expression.total, bypass=bool(expression.flags & 1))
 
 
 def notrack(state: State, expression: object) -> Outcome:

@@ -146,7 +146,9 @@ class _Walk:
     def chosen(self, chain: Chain, rule: Rule) -> Met | None:
         """Runs a doubtful rule with every doubt decided by a choice, or by what was seen of the rule before."""
         table = self.base.table
-        assumed = self.state.facts.settled.get((table.backend, table.family, table.name, chain.name, rule.line))
+        assumed = self.state.facts.settled.get(
+            (table.backend, table.family, table.name, chain.name, rule.handle or rule.raw)
+        )
         assert self.choices is not None
         for expression in () if assumed is False else rule.expressions:
             before = len(self.choices.taken)
@@ -287,7 +289,7 @@ class _Walk:
         return ChainResult(
             verdict="unknown" if differ else code, rule=final.rule, otherwise=code,
             packet=msgspec.structs.replace(state.packet, unsure=tuple(state.uncertain.items())),
-            binding=taken.binding, reject=decision.reject, queue=decision.queue, queue_bypass=decision.bypass,
+            binding=taken.binding, reject=decision.reject, queue=decision.queue, queues=decision.queues, queue_bypass=decision.bypass,
             matched=tuple(rule_ref(self.base, chain, rule, self.state.facts) for chain, rule in self.matched),
             doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
             zone=state.zone, helper=state.helper, tproxy=state.tproxy, assumed=tuple(self.assumed),

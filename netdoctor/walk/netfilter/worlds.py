@@ -39,6 +39,6 @@ def _effect(result: ChainResult) -> object:
     """What the rest of the way can tell two outcomes apart by; of drops also which rule does it."""
     place = (result.rule.chain, result.rule.line) if result.verdict != "accept" else None
     return (
-        result.verdict, place, result.packet, result.binding, result.reject, result.queue, result.queue_bypass,
+        result.verdict, place, result.packet, result.binding, result.reject, result.queue, result.queues, result.unserved, result.queue_bypass,
         result.notrack, result.zone, result.helper, result.tproxy,
     )  # fmt: skip

@@ -178,10 +178,12 @@ def classify(state: State, target: XtTarget) -> Outcome:
 
 
 def nfqueue(state: State, target: XtTarget) -> Outcome:
-    """Revisions 2 and 3 can bypass a queue nobody listens on."""
-    (number,) = struct.unpack_from("=H", target.info)
+    """From revision 1 one of several queues gets the packet; 2 and 3 can bypass a queue nobody listens on."""
+    number, queues = (
+        struct.unpack_from("=2H", target.info) if target.revision else (target.info[0] | target.info[1] << 8, 1)
+    )
     bypass = target.revision >= 2 and bool(struct.unpack_from("=H", target.info, 4)[0] & 1)
-    return Decision(code="queue", queue=number, bypass=bypass)
+    return Decision(code="queue", queue=number, queues=max(queues, 1), bypass=bypass)
 
 
 def passing(state: State, target: XtTarget) -> Outcome:
