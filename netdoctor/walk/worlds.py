@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from netdoctor.model.firewall import Rule
 from netdoctor.model.journey import Because, Journey, RoundTrip, Step
-from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.walk.choices import Choices
 from netdoctor.walk.netfilter import Assumption, BaseChain, ChainResult, RuleRef
 
-MAXIMUM_WORLDS = 12
+MAXIMUM_WORLDS = 64
 FORK = "fork"
 
 RuleKey = tuple[str, str, str, str, int | bytes]
@@ -69,14 +69,16 @@ def explored(
     go: walks one world. attributed: names what is really at fault where a world's packet dies.
     """
     worlds: list[Walked] = []
+    lacking: dict[Need, None] = {}
     choices: Choices | None = Choices()
     while choices is not None and len(worlds) < MAXIMUM_WORLDS:
         world = World(choices, settled)
         trip = go(world)
-        if trip.needs:
-            return trip
+        lacking |= dict.fromkeys(trip.needs)
         worlds.append(Walked(trip, tuple(world.forks)))
         choices = choices.following()
+    if lacking:
+        return replace(worlds[0].trip, needs=tuple(lacking))
     if not worlds[0].forks:
         return attributed(worlds[0].trip)
     main = next((one for one in worlds if one.trip.fatal is None), worlds[0])
