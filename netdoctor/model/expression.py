@@ -11,6 +11,7 @@ from .network import Fact
 VerdictCode = Literal["accept", "drop", "queue", "continue", "break", "jump", "goto", "return", "stolen"]
 Comparison = Literal["eq", "neq", "lt", "lte", "gt", "gte"]
 PayloadBase = Literal["link", "network", "transport", "inner", "tunnel"]
+BitwiseOperation = Literal["bool", "lshift", "rshift", "and", "or", "xor"]
 
 
 class Expression(Fact, frozen=True, tag_field="is"):
@@ -111,15 +112,16 @@ class Range(Expression, frozen=True, tag="range"):
 
 
 class Bitwise(Expression, frozen=True, tag="bitwise"):
-    """operation: bool (source & mask ^ xor), lshift or rshift (by `value`)."""
+    """operation: bool (source & mask ^ xor), lshift or rshift (by `value`); and, or, xor with the register `second`."""
 
     source: int
     destination: int
     length: int
-    operation: Literal["bool", "lshift", "rshift"] = "bool"
+    operation: BitwiseOperation = "bool"
     mask: bytes = b""
     xor: bytes = b""
     value: bytes = b""
+    second: int = 0
 
 
 class Byteorder(Expression, frozen=True, tag="byteorder"):
@@ -172,6 +174,23 @@ class SocketLookup(Expression, frozen=True, tag="socket"):
     level: int = 0
 
 
+class Xfrm(Expression, frozen=True, tag="xfrm"):
+    """Loads from the IPsec transform the packet came (direction 0) or will leave through (1): spi, reqid, saddr_in ..."""
+
+    key: str
+    register: int
+    direction: int = 0
+    number: int = 0
+
+
+class Osf(Expression, frozen=True, tag="osf"):
+    """Loads the name (flags 1: with the version) of the operating system that a SYN looks like."""
+
+    register: int
+    ttl: int = 0
+    flags: int = 0
+
+
 class Numgen(Expression, frozen=True, tag="numgen"):
     mode: Literal["inc", "random"]
     modulus: int
@@ -190,7 +209,8 @@ class Hash(Expression, frozen=True, tag="hash"):
 
 
 class Exthdr(Expression, frozen=True, tag="exthdr"):
-    """operation: ipv6, tcpopt, ipv4 ...; flags 1: only whether it is present. `source` is set when it writes."""
+    """operation: 0 IPv6 extension header, 1 TCP option, 2 IPv4 option, 3 SCTP chunk, 4 DCCP option; flags 1: only
+    whether it is present. `source` is set when it writes; without either register the TCP option is taken out."""
 
     operation: int
     type: int
@@ -276,6 +296,8 @@ class Notrack(Expression, frozen=True, tag="notrack"):
 
 
 class Queue(Expression, frozen=True, tag="queue"):
+    """flags: 1 bypass, 2 cpu-fanout; `register` holds the number where it is not a constant."""
+
     number: int = 0
     total: int = 1
     flags: int = 0
@@ -314,6 +336,12 @@ class Synproxy(Expression, frozen=True, tag="synproxy"):
     flags: int = 0
 
 
+class FlowOffload(Expression, frozen=True, tag="flow_offload"):
+    """Gives an established flow to a flowtable: its later packets go past the forward hook."""
+
+    table: str
+
+
 class Dynset(Expression, frozen=True, tag="dynset"):
     """Adds or updates a set element from the packet path; with nested expressions it is a meter."""
 
@@ -328,7 +356,7 @@ class Dynset(Expression, frozen=True, tag="dynset"):
 
 AnyExpression = (
     Opaque | XtHeader | XtMatch | XtTarget | Verdict | Immediate | Meta | MetaSet | Payload | PayloadSet | Cmp | Range
-    | Bitwise | Byteorder | Lookup | Ct | CtSet | Fib | Rt | SocketLookup | Numgen | Hash | Exthdr | Limit | Quota
-    | Connlimit | Counter | Last | Log | Reject | Nat | Masquerade | Redirect | Notrack | Queue | Objref | Tproxy | Dup
-    | Forward | Synproxy | Dynset
+    | Bitwise | Byteorder | Lookup | Ct | CtSet | Fib | Rt | SocketLookup | Xfrm | Osf | Numgen | Hash | Exthdr | Limit
+    | Quota | Connlimit | Counter | Last | Log | Reject | Nat | Masquerade | Redirect | Notrack | Queue | Objref | Tproxy
+    | Dup | Forward | Synproxy | FlowOffload | Dynset
 )  # fmt: skip

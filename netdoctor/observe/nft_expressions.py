@@ -4,15 +4,25 @@ import struct
 from collections.abc import Callable
 
 from netdoctor.model import expression as e
+from netdoctor.walk.netfilter.nft_keys import (
+    BITWISE,
+    COMPARISONS,
+    CT_KEYS,
+    DYNSET,
+    FIB_FLAGS,
+    FIB_RESULTS,
+    META_KEYS,
+    PAYLOAD_BASES,
+    RT_KEYS,
+    SOCKET_KEYS,
+    VERDICTS,
+    XFRM_KEYS,
+)
 
-from .nft_attributes import EMPTY, ZERO, Attributes, attributes, be16, be32, be64, text
-from .nft_keys import CT_KEYS, FIB_FLAGS, FIB_RESULTS, META_KEYS, RT_KEYS, SOCKET_KEYS
+from .nft_attributes import EMPTY, ZERO, Attributes, attributes, be32, be64, text
+from .nft_sound import REGISTERS, is_sound
+from .nft_statements import STATEMENTS
 
-BASES: tuple[e.PayloadBase, ...] = ("link", "network", "transport", "inner", "tunnel")
-COMPARISONS: tuple[e.Comparison, ...] = ("eq", "neq", "lt", "lte", "gt", "gte")
-VERDICTS: dict[int, e.VerdictCode] = {
-    0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return",
-}  # fmt: skip
 CMP_HEAD = b"\x08\x00\x01\x00cmp\x00"
 CMP_VALUE = 36
 
@@ -36,9 +46,11 @@ def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tu
 
 def _plain_cmp(raw: bytes) -> e.Cmp | None:
     """A comparison as the kernel lays it out, read by position: half of what is new in a rule are comparisons."""
-    if not raw.startswith(CMP_HEAD) or raw[14] != 1 or raw[22] != 2 or raw[30] != 3 or raw[34] != 1:
+    if not raw.startswith(CMP_HEAD) or len(raw) <= CMP_VALUE or raw[14] != 1 or raw[22] != 2 or raw[30] != 3:
         return None
     end = 32 + (raw[32] | raw[33] << 8)
+    if raw[34] != 1 or not CMP_VALUE < end <= len(raw) or raw[19] not in REGISTERS or raw[27] >= len(COMPARISONS):
+        return None
     return e.Cmp(operator=COMPARISONS[raw[27]], register=raw[19], value=raw[CMP_VALUE:end])
 
 
@@ -53,7 +65,7 @@ def decode(element: bytes) -> e.AnyExpression:
             found = reader(attributes(body))
         except (KeyError, IndexError, struct.error):
             found = None
-    return found or e.Opaque(name=name, raw=body)
+    return found if found is not None and is_sound(found) else e.Opaque(name=name, raw=body)
 
 
 def verdict_of(body: bytes) -> tuple[e.VerdictCode, str]:
@@ -80,7 +92,7 @@ def _meta(a: Attributes) -> e.AnyExpression:
 
 
 def _payload(a: Attributes) -> e.AnyExpression:
-    base, offset, length = BASES[be32(a[2])], be32(a[3]), be32(a[4])
+    base, offset, length = PAYLOAD_BASES[be32(a[2])], be32(a[3]), be32(a[4])
     if 5 not in a:
         return e.Payload(base=base, offset=offset, length=length, register=be32(a[1]))
     return e.PayloadSet(
@@ -97,17 +109,14 @@ def _range(a: Attributes) -> e.AnyExpression:
     return e.Range(operator="neq" if be32(a[2]) else "eq", register=be32(a[1]), low=_value(a[3]), high=_value(a[4]))
 
 
-def _bitwise(a: Attributes) -> e.AnyExpression | None:
-    """Operations past lshift and rshift (newer kernels' and, or, xor of two registers) stay opaque."""
-    operation = be32(a.get(6, ZERO))
+def _bitwise(a: Attributes) -> e.AnyExpression:
+    operation = BITWISE[be32(a.get(6, ZERO))]
     source, destination, length = be32(a[1]), be32(a[2]), be32(a[3])
-    if operation == 0:
+    if operation == "bool":
         return e.Bitwise(source=source, destination=destination, length=length, mask=_value(a[4]), xor=_value(a[5]))
-    if operation > 2:
-        return None
     return e.Bitwise(
-        source=source, destination=destination, length=length, operation="lshift" if operation == 1 else "rshift",
-        value=_value(a[7]),
+        source=source, destination=destination, length=length, operation=operation,
+        value=_value(a[7]) if 7 in a else b"", second=be32(a.get(8, ZERO)),
     )  # fmt: skip
 
 
@@ -154,6 +163,14 @@ def _socket(a: Attributes) -> e.AnyExpression:
     return e.SocketLookup(key=_key(SOCKET_KEYS, be32(a[1])), register=be32(a[2]), level=be32(a.get(3, ZERO)))
 
 
+def _xfrm(a: Attributes) -> e.AnyExpression:
+    return e.Xfrm(key=XFRM_KEYS[be32(a[2])], register=be32(a[1]), direction=a[3][0], number=be32(a.get(4, ZERO)))
+
+
+def _osf(a: Attributes) -> e.AnyExpression:
+    return e.Osf(register=be32(a[1]), ttl=a.get(2, ZERO)[0], flags=be32(a.get(3, ZERO)))
+
+
 def _numgen(a: Attributes) -> e.AnyExpression:
     return e.Numgen(
         mode="random" if be32(a[3]) else "inc", modulus=be32(a[2]), register=be32(a[1]), offset=be32(a.get(4, ZERO))
@@ -170,93 +187,9 @@ def _hash(a: Attributes) -> e.AnyExpression:
 
 def _exthdr(a: Attributes) -> e.AnyExpression:
     return e.Exthdr(
-        operation=be32(a.get(6, ZERO)), type=a[2][0], offset=be32(a[3]), length=be32(a[4]), flags=be32(a.get(5, ZERO)),
-        register=be32(a.get(1, ZERO)), source=be32(a.get(7, ZERO)),
+        operation=be32(a.get(6, ZERO)), type=a[2][0], offset=be32(a.get(3, ZERO)), length=be32(a.get(4, ZERO)),
+        flags=be32(a.get(5, ZERO)), register=be32(a.get(1, ZERO)), source=be32(a.get(7, ZERO)),
     )  # fmt: skip
-
-
-def _limit(a: Attributes) -> e.AnyExpression:
-    return e.Limit(
-        rate=be64(a[1]), unit_s=be64(a[2]), burst=be32(a.get(3, ZERO)),
-        kind="bytes" if be32(a.get(4, ZERO)) else "packets", over=bool(be32(a.get(5, ZERO)) & 1),
-    )  # fmt: skip
-
-
-def _quota(a: Attributes) -> e.AnyExpression:
-    return e.Quota(bytes=be64(a[1]), consumed=be64(a.get(4, ZERO)), over=bool(be32(a.get(2, ZERO)) & 1))
-
-
-def _connlimit(a: Attributes) -> e.AnyExpression:
-    return e.Connlimit(count=be32(a[1]), over=bool(be32(a.get(2, ZERO)) & 1))
-
-
-def _counter(a: Attributes) -> e.AnyExpression:
-    return e.Counter(packets=be64(a.get(2, ZERO)), bytes=be64(a.get(1, ZERO)))
-
-
-def _last(a: Attributes) -> e.AnyExpression:
-    return e.Last()
-
-
-def _log(a: Attributes) -> e.AnyExpression:
-    return e.Log(
-        prefix=text(a.get(2, EMPTY)), group=be16(a[1]) if 1 in a else None, level=be32(a[5]) if 5 in a else None,
-        flags=be32(a.get(6, ZERO)), snap_length=be32(a[3]) if 3 in a else None,
-        queue_threshold=be16(a[4]) if 4 in a else None,
-    )  # fmt: skip
-
-
-def _reject(a: Attributes) -> e.AnyExpression:
-    return e.Reject(kind=be32(a[1]), code=a.get(2, ZERO)[0])
-
-
-def _nat(a: Attributes) -> e.AnyExpression:
-    return e.Nat(
-        kind="dnat" if be32(a[1]) else "snat", family="ip" if be32(a[2]) == 2 else "ip6",
-        address_min=be32(a.get(3, ZERO)), address_max=be32(a.get(4, ZERO)), port_min=be32(a.get(5, ZERO)),
-        port_max=be32(a.get(6, ZERO)), flags=be32(a.get(7, ZERO)),
-    )  # fmt: skip
-
-
-def _masq(a: Attributes) -> e.AnyExpression:
-    return e.Masquerade(port_min=be32(a.get(2, ZERO)), port_max=be32(a.get(3, ZERO)), flags=be32(a.get(1, ZERO)))
-
-
-def _redir(a: Attributes) -> e.AnyExpression:
-    return e.Redirect(port_min=be32(a.get(1, ZERO)), port_max=be32(a.get(2, ZERO)), flags=be32(a.get(3, ZERO)))
-
-
-def _notrack(a: Attributes) -> e.AnyExpression:
-    return e.Notrack()
-
-
-def _queue(a: Attributes) -> e.AnyExpression:
-    return e.Queue(
-        number=be16(a.get(1, ZERO)), total=be16(a[2]) if 2 in a else 1, flags=be16(a.get(3, ZERO)),
-        register=be32(a.get(4, ZERO)),
-    )  # fmt: skip
-
-
-def _objref(a: Attributes) -> e.AnyExpression:
-    return e.Objref(
-        kind=be32(a.get(1, ZERO)), name=text(a.get(2, EMPTY)), set=text(a.get(4, EMPTY)), register=be32(a.get(3, ZERO))
-    )
-
-
-def _tproxy(a: Attributes) -> e.AnyExpression:
-    return e.Tproxy(family=be32(a[1]), address=be32(a.get(2, ZERO)), port=be32(a.get(3, ZERO)))
-
-
-def _dup(a: Attributes) -> e.AnyExpression:
-    return e.Dup(address=be32(a.get(1, ZERO)), device=be32(a.get(2, ZERO)))
-
-
-def _fwd(a: Attributes) -> e.AnyExpression:
-    return e.Forward(device=be32(a[1]), address=be32(a.get(2, ZERO)), family=be32(a.get(3, ZERO)))
-
-
-def _synproxy(a: Attributes) -> e.AnyExpression:
-    return e.Synproxy(mss=be16(a.get(1, ZERO)), window_scale=a.get(2, ZERO)[0], flags=be32(a.get(3, ZERO)))
 
 
 def nested(a: Attributes, one: int, many: int) -> tuple[e.AnyExpression, ...]:
@@ -268,7 +201,7 @@ def nested(a: Attributes, one: int, many: int) -> tuple[e.AnyExpression, ...]:
 
 def _dynset(a: Attributes) -> e.AnyExpression:
     return e.Dynset(
-        set=text(a[1]), operation=("add", "update", "delete")[be32(a[3])], key=be32(a[4]), value=be32(a.get(5, ZERO)),
+        set=text(a[1]), operation=DYNSET[be32(a[3])], key=be32(a[4]), value=be32(a.get(5, ZERO)),
         timeout_ms=be64(a.get(6, ZERO)), invert=bool(be32(a.get(9, ZERO)) & 1), expressions=nested(a, 7, 10),
     )  # fmt: skip
 
@@ -281,11 +214,9 @@ def _target(a: Attributes) -> e.AnyExpression:
     return e.XtTarget(name=text(a[1]), revision=be32(a[2]), info=a[3])
 
 
-READERS: dict[str, Callable[[Attributes], e.AnyExpression | None]] = {
+READERS: dict[str, Callable[[Attributes], e.AnyExpression]] = {
     "meta": _meta, "payload": _payload, "cmp": _cmp, "range": _range, "bitwise": _bitwise, "byteorder": _byteorder,
-    "immediate": _immediate, "lookup": _lookup, "ct": _ct, "fib": _fib, "rt": _rt, "socket": _socket,
-    "numgen": _numgen, "hash": _hash, "exthdr": _exthdr, "limit": _limit, "quota": _quota, "connlimit": _connlimit,
-    "counter": _counter, "last": _last, "log": _log, "reject": _reject, "nat": _nat, "masq": _masq, "redir": _redir,
-    "notrack": _notrack, "queue": _queue, "objref": _objref, "tproxy": _tproxy, "dup": _dup, "fwd": _fwd,
-    "synproxy": _synproxy, "dynset": _dynset, "match": _match, "target": _target,
-}  # fmt: skip
+    "immediate": _immediate, "lookup": _lookup, "ct": _ct, "fib": _fib, "rt": _rt, "socket": _socket, "xfrm": _xfrm,
+    "osf": _osf, "numgen": _numgen, "hash": _hash, "exthdr": _exthdr, "dynset": _dynset, "match": _match,
+    "target": _target,
+} | STATEMENTS  # fmt: skip

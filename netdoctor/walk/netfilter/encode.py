@@ -6,27 +6,25 @@ from typing import Any
 
 from netdoctor.model import expression as e
 
+from .nft_keys import (
+    BITWISE,
+    COMPARISONS,
+    CT_KEYS,
+    DYNSET,
+    FIB_FLAGS,
+    FIB_RESULTS,
+    META_KEYS,
+    PAYLOAD_BASES,
+    RT_KEYS,
+    SOCKET_KEYS,
+    VERDICTS,
+    XFRM_KEYS,
+)
+
 NAME, DATA, LIST_ELEMENT = 1, 2, 1
 NESTED = 0x8000
-META_KEYS = {
-    "len": 0, "protocol": 1, "priority": 2, "mark": 3, "iif": 4, "oif": 5, "iifname": 6, "oifname": 7, "iiftype": 8,
-    "oiftype": 9, "skuid": 10, "skgid": 11, "nftrace": 12, "rtclassid": 13, "nfproto": 15, "l4proto": 16,
-    "bri_iifname": 17, "bri_oifname": 18, "pkttype": 19, "cpu": 20, "iifgroup": 21, "oifgroup": 22, "cgroup": 23,
-    "prandom": 24, "secpath": 25, "iifkind": 26, "oifkind": 27,
-}  # fmt: skip
-CT_KEYS = {
-    "state": 0, "direction": 1, "status": 2, "mark": 3, "expiration": 5, "helper": 6, "l3protocol": 7, "src": 8,
-    "dst": 9, "protocol": 10, "proto_src": 11, "proto_dst": 12, "labels": 13, "packets": 14, "bytes": 15, "avgpkt": 16,
-    "zone": 17, "src_ip": 19, "dst_ip": 20, "src_ip6": 21, "dst_ip6": 22, "id": 23,
-}  # fmt: skip
-BASES = {"link": 0, "network": 1, "transport": 2, "inner": 3, "tunnel": 4}
-OPERATORS = {"eq": 0, "neq": 1, "lt": 2, "lte": 3, "gt": 4, "gte": 5}
-SHIFTS = {"bool": 0, "lshift": 1, "rshift": 2}
-FIB_RESULTS = {"oif": 1, "oifname": 2, "type": 3}
-FIB_FLAGS = {"saddr": 1, "daddr": 2, "mark": 4, "iif": 8, "oif": 16, "present": 32}
-VERDICTS = {
-    "drop": 0, "accept": 1, "stolen": 2, "queue": 3, "continue": -1, "break": -2, "jump": -3, "goto": -4, "return": -5,
-}  # fmt: skip
+VERDICT_CODES = {name: number for number, name in VERDICTS.items()}
+FIB_BITS = {name: 1 << bit for bit, name in enumerate(FIB_FLAGS)}
 
 
 class CannotEncode(ValueError):
@@ -65,17 +63,19 @@ def _given(kind: int, number: int) -> bytes:
 
 def _verdict(x: e.Verdict) -> bytes:
     chain = text(2, x.chain) if x.chain else b""
-    return u32(1, 0) + nest(2, nest(2, u32(1, VERDICTS[x.code]), chain))
+    return u32(1, 0) + nest(2, nest(2, u32(1, VERDICT_CODES[x.code]), chain))
 
 
 def _payload_set(x: e.PayloadSet) -> bytes:
-    where = u32(2, BASES[x.base]) + u32(3, x.offset) + u32(4, x.length) + u32(5, x.register)
+    where = u32(2, PAYLOAD_BASES.index(x.base)) + u32(3, x.offset) + u32(4, x.length) + u32(5, x.register)
     return where + u32(6, x.checksum_type) + u32(7, x.checksum_offset) + _given(8, x.checksum_flags)
 
 
 def _bitwise(x: e.Bitwise) -> bytes:
-    head = u32(1, x.source) + u32(2, x.destination) + u32(3, x.length) + u32(6, SHIFTS[x.operation])
-    return head + (value(4, x.mask) + value(5, x.xor) if x.operation == "bool" else value(7, x.value))
+    head = u32(1, x.source) + u32(2, x.destination) + u32(3, x.length) + u32(6, BITWISE.index(x.operation))
+    if x.operation == "bool":
+        return head + value(4, x.mask) + value(5, x.xor)
+    return head + (value(7, x.value) if x.value else b"") + _given(8, x.second)
 
 
 def _lookup(x: e.Lookup) -> bytes:
@@ -83,17 +83,68 @@ def _lookup(x: e.Lookup) -> bytes:
     return text(1, x.set) + u32(2, x.register) + destination + (u32(5, 1) if x.invert else b"")
 
 
+def _number(keys: tuple[str, ...], key: str) -> int:
+    if key not in keys:
+        raise CannotEncode(f"key {key}")
+    return keys.index(key)
+
+
 def _ct(x: e.Ct | e.CtSet) -> bytes:
-    if x.key not in CT_KEYS:
-        raise CannotEncode(f"ct {x.key}")
     direction = b"" if x.direction is None else attribute(3, bytes([x.direction]))
-    return u32(1 if isinstance(x, e.Ct) else 4, x.register) + u32(2, CT_KEYS[x.key]) + direction
+    return u32(1 if isinstance(x, e.Ct) else 4, x.register) + u32(2, _number(CT_KEYS, x.key)) + direction
 
 
 def _meta(x: e.Meta | e.MetaSet) -> bytes:
-    if x.key not in META_KEYS:
-        raise CannotEncode(f"meta {x.key}")
-    return u32(2, META_KEYS[x.key]) + u32(1 if isinstance(x, e.Meta) else 3, x.register)
+    return u32(2, _number(META_KEYS, x.key)) + u32(1 if isinstance(x, e.Meta) else 3, x.register)
+
+
+def _socket(x: e.SocketLookup) -> bytes:
+    return u32(1, _number(SOCKET_KEYS, x.key)) + u32(2, x.register) + (u32(3, x.level) if x.key == "cgroupv2" else b"")
+
+
+def _hash(x: e.Hash) -> bytes:
+    source = u32(1, x.source) + u32(3, x.length) if x.mode == "jhash" else b""
+    seed = b"" if x.seed is None else u32(5, x.seed)
+    return source + u32(2, x.register) + u32(4, x.modulus) + seed + _given(6, x.offset) + u32(7, x.mode == "symhash")
+
+
+def _exthdr(x: e.Exthdr) -> bytes:
+    """The kernel refuses a place for an option that is taken out, though it dumps one."""
+    if not x.register and not x.source:
+        return attribute(2, bytes([x.type])) + u32(6, x.operation)
+    place = attribute(2, bytes([x.type])) + u32(3, x.offset) + u32(4, x.length) + _given(5, x.flags)
+    return _given(1, x.register) + place + u32(6, x.operation) + _given(7, x.source)
+
+
+def _queue(x: e.Queue) -> bytes:
+    flags = attribute(3, struct.pack("!H", x.flags)) if x.flags else b""
+    if x.register:
+        return u32(4, x.register) + flags
+    return attribute(1, struct.pack("!H", x.number)) + attribute(2, struct.pack("!H", x.total)) + flags
+
+
+def _objref(x: e.Objref) -> bytes:
+    return u32(3, x.register) + text(4, x.set) if x.set else u32(1, x.kind) + text(2, x.name)
+
+
+def _xfrm(x: e.Xfrm) -> bytes:
+    key = u32(1, x.register) + u32(2, _number(XFRM_KEYS, x.key))
+    return key + attribute(3, bytes([x.direction])) + u32(4, x.number)
+
+
+def _synproxy(x: e.Synproxy) -> bytes:
+    return attribute(1, struct.pack("!H", x.mss)) + attribute(2, bytes([x.window_scale])) + u32(3, x.flags)
+
+
+def _dynset(x: e.Dynset) -> bytes:
+    head = text(1, x.set) + u32(3, DYNSET.index(x.operation)) + u32(4, x.key) + _given(5, x.value)
+    timeout = u64(6, x.timeout_ms) if x.timeout_ms else b""
+    inner = b""
+    if len(x.expressions) == 1:
+        inner = nest(7, encode(x.expressions[0]))
+    elif x.expressions:
+        inner = nest(10, encode_expressions(x.expressions))
+    return head + timeout + inner + _given(9, x.invert | (len(x.expressions) > 1) << 1)
 
 
 def _limit(x: e.Limit) -> bytes:
@@ -123,7 +174,7 @@ def _xt(x: e.XtMatch | e.XtTarget) -> bytes:
 
 
 def _fib(x: e.Fib) -> bytes:
-    return u32(1, x.register) + u32(2, FIB_RESULTS[x.result]) + u32(3, sum(FIB_FLAGS[flag] for flag in x.flags))
+    return u32(1, x.register) + u32(2, FIB_RESULTS.index(x.result)) + u32(3, sum(FIB_BITS[flag] for flag in x.flags))
 
 
 # Any: each function takes the type that is its key.
@@ -132,12 +183,15 @@ ENCODERS: dict[type, tuple[str, Callable[[Any], bytes]]] = {
     e.Immediate: ("immediate", lambda x: u32(1, x.register) + value(2, x.value)),
     e.Meta: ("meta", _meta),
     e.MetaSet: ("meta", _meta),
-    e.Payload: ("payload", lambda x: u32(1, x.register) + u32(2, BASES[x.base]) + u32(3, x.offset) + u32(4, x.length)),
+    e.Payload: (
+        "payload",
+        lambda x: u32(1, x.register) + u32(2, PAYLOAD_BASES.index(x.base)) + u32(3, x.offset) + u32(4, x.length),
+    ),
     e.PayloadSet: ("payload", _payload_set),
-    e.Cmp: ("cmp", lambda x: u32(1, x.register) + u32(2, OPERATORS[x.operator]) + value(3, x.value)),
+    e.Cmp: ("cmp", lambda x: u32(1, x.register) + u32(2, COMPARISONS.index(x.operator)) + value(3, x.value)),
     e.Range: (
         "range",
-        lambda x: u32(1, x.register) + u32(2, OPERATORS[x.operator]) + value(3, x.low) + value(4, x.high),
+        lambda x: u32(1, x.register) + u32(2, COMPARISONS.index(x.operator)) + value(3, x.low) + value(4, x.high),
     ),
     e.Bitwise: ("bitwise", _bitwise),
     e.Byteorder: (
@@ -158,6 +212,27 @@ ENCODERS: dict[type, tuple[str, Callable[[Any], bytes]]] = {
     e.Masquerade: ("masq", lambda x: _given(1, x.flags) + _given(2, x.port_min) + _given(3, x.port_max)),
     e.Redirect: ("redir", lambda x: _given(1, x.port_min) + _given(2, x.port_max) + _given(3, x.flags)),
     e.Notrack: ("notrack", lambda x: b""),
+    e.Rt: ("rt", lambda x: u32(1, x.register) + u32(2, _number(RT_KEYS, x.key))),
+    e.SocketLookup: ("socket", _socket),
+    e.Xfrm: ("xfrm", _xfrm),
+    e.Osf: ("osf", lambda x: u32(1, x.register) + attribute(2, bytes([x.ttl])) + _given(3, x.flags)),
+    e.Numgen: (
+        "numgen",
+        lambda x: u32(1, x.register) + u32(2, x.modulus) + u32(3, x.mode == "random") + _given(4, x.offset),
+    ),
+    e.Hash: ("hash", _hash),
+    e.Exthdr: ("exthdr", _exthdr),
+    e.Quota: ("quota", lambda x: u64(1, x.bytes) + u32(2, x.over) + u64(4, x.consumed)),
+    e.Connlimit: ("connlimit", lambda x: u32(1, x.count) + u32(2, x.over)),
+    e.Last: ("last", lambda x: b""),
+    e.Queue: ("queue", _queue),
+    e.Objref: ("objref", _objref),
+    e.Tproxy: ("tproxy", lambda x: u32(1, x.family) + _given(2, x.address) + _given(3, x.port)),
+    e.Dup: ("dup", lambda x: _given(1, x.address) + _given(2, x.device)),
+    e.Forward: ("fwd", lambda x: u32(1, x.device) + _given(2, x.address) + _given(3, x.family)),
+    e.Synproxy: ("synproxy", _synproxy),
+    e.FlowOffload: ("flow_offload", lambda x: text(1, x.table)),
+    e.Dynset: ("dynset", _dynset),
     e.XtMatch: ("match", _xt),
     e.XtTarget: ("target", _xt),
 }

@@ -3,11 +3,11 @@
 import struct
 from ipaddress import ip_address
 
-from netdoctor.model.expression import Exthdr, Fib, Hash, Immediate, Meta, Numgen, Payload, Rt, SocketLookup
+from netdoctor.model.expression import Exthdr, Fib, Hash, Immediate, Meta, Numgen, Osf, Payload, Rt, SocketLookup, Xfrm
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP, Packet
 
-from .headers import link_header, network_header, transport_header
+from .headers import SYN, link_header, network_header, transport_header
 from .registers import Bits, hidden_bits
 from .state import Outcome, State
 
@@ -170,6 +170,26 @@ def socket_lookup(state: State, expression: SocketLookup) -> Outcome:
         return False
     why = found.why if isinstance(found, Unknown) else "the socket's own options are not modelled"
     state.registers.store(expression.register, hidden_bits(8, why))
+    return True
+
+
+def xfrm(state: State, expression: Xfrm) -> Outcome:
+    """Breaks off for packets that pass through no transform (nft_xfrm.c)."""
+    ipsec = state.facts.ipsec
+    if ipsec is False:
+        return False
+    why = ipsec.why if isinstance(ipsec, Unknown) else "what IPsec transform the packet passes is not modelled"
+    state.registers.store(expression.register, hidden_bits(16 if expression.key.endswith("in6") else 4, why))
+    return True
+
+
+def osf(state: State, expression: Osf) -> Outcome:
+    """Only a SYN is looked at (nft_osf.c)."""
+    packet = state.packet
+    if packet.protocol != TCP or not packet.tcp_flags & SYN:
+        return False
+    why = "what operating system the SYN looks like is not modelled"
+    state.registers.store(expression.register, hidden_bits(16, why))
     return True
 
 

@@ -30,7 +30,8 @@ STEPS: dict[type, Callable[[State, Any], Outcome]] = {
     e.Notrack: statements.notrack, e.Queue: statements.queue, e.MetaSet: statements.meta_set,
     e.PayloadSet: statements.payload_set, e.CtSet: conntrack_view.ct_set, e.Objref: statements.objref,
     e.Dynset: statements.dynset, e.Tproxy: statements.tproxy, e.Forward: statements.steals,
-    e.Synproxy: statements.steals, e.Opaque: statements.opaque,
+    e.Synproxy: statements.steals, e.FlowOffload: nothing, e.Xfrm: loads.xfrm, e.Osf: loads.osf,
+    e.Opaque: statements.opaque,
 }  # fmt: skip
 
 
