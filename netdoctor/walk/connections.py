@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.netfilter import Binding
-from netdoctor.walk.packet import ICMP, ICMP6, ConntrackView, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, ConntrackView, Packet
+from netdoctor.walk.validity import SYN, tcp_state
 
 ECHO_REPLY = {8: 0, 128: 129}
 
@@ -24,6 +25,20 @@ class Connection:
         self.mark = 0
         self.bound: set[str] = set()
         self.forgotten = ""
+        self.tcp_state = "none"
+
+    def goes_on(self, packet: Packet, direction: str) -> bool:
+        """Takes another packet into the flow; False for a TCP segment that its state does not allow."""
+        if packet.protocol == TCP:
+            old, new = self.tcp_state, tcp_state(self.tcp_state, direction, packet.tcp_flags or SYN)
+            if new == "invalid":
+                return False
+            self.tcp_state = new
+            if new == "established" and old in ("syn-recv", "established") and "seen-reply" in self.status:
+                self.status.add("assured")
+        if direction == "reply":
+            self.status.add("seen-reply")
+        return True
 
     def view(self, direction: str, packet: Packet) -> ConntrackView:
         state = "established" if "seen-reply" in self.status else "new"
@@ -59,6 +74,7 @@ class Connections:
 
     def begin(self, key: NamespaceId, packet: Packet, zone: int = 0) -> Connection:
         connection = Connection(tuple_of(packet), zone)
+        connection.goes_on(packet, "original")
         self._by_namespace.setdefault(key, []).append(connection)
         return connection
 
@@ -102,16 +118,24 @@ def _echo(packet: Packet) -> bool:
 
 
 def bind(connection: Connection, binding: Binding, address: str) -> None:
-    """Settles NAT for one end of a new flow: the reply's tuple gets the new address and port."""
+    """Settles NAT for one end of a new flow: the reply's tuple gets the new address and port.
+
+    The status says only what really changed, as the kernel's does (nf_nat_setup_info).
+    """
     reply = connection.reply
     if binding.manip == "source":
-        port = binding.port_min or reply.destination_port
+        port = _port(binding, reply.destination_port)
         connection.reply = replace(reply, destination=address or reply.destination, destination_port=port)
-        connection.status.add("snat")
     else:
-        port = binding.port_min or reply.source_port
+        port = _port(binding, reply.source_port)
         connection.reply = replace(reply, source=address or reply.source, source_port=port)
-        connection.status.add("dnat")
+    if connection.reply != reply:
+        connection.status.add("snat" if binding.manip == "source" else "dnat")
+
+
+def _port(binding: Binding, port: int) -> int:
+    """nf_nat_l4proto_unique_tuple: a port within the range is kept; else the kernel takes one, the first of a DNAT's."""
+    return port if not binding.port_min or binding.port_min <= port <= binding.port_max else binding.port_min
 
 
 def answer_to(packet: Packet) -> Packet:

@@ -8,6 +8,7 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection, Connections
 from netdoctor.walk.netfilter import (
+    NAT_PRIORITY,
     Assumption,
     BaseChain,
     Binding,
@@ -20,6 +21,7 @@ from netdoctor.walk.netfilter import (
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
 from netdoctor.walk.routing import Query, address_type, lookup, select_source
 from netdoctor.walk.trail import Trail
+from netdoctor.walk.validity import UNTRACKED_ICMP6, begins
 from netdoctor.walk.view import View
 from netdoctor.walk.worlds import FORK, World
 
@@ -27,11 +29,10 @@ CONNTRACK_PRIORITY = -200
 FIRST, LAST = -(1 << 31), (1 << 31) - 1
 """NF_IP_PRI_FIRST, NF_IP_PRI_LAST."""
 IP_ETHER_TYPES = (0x0800, 0x86DD)
-NEVER_TRACKED = range(130, 138)
-"""nf_conntrack_icmpv6_error: multicast listener and neighbour discovery messages."""
 FEW_PORTS = 64
 TRACKING_HOOKS = ("prerouting", "output")
 SOURCE_HOOKS = ("input", "postrouting")
+LOOSE = "net/netfilter/nf_conntrack_tcp_loose"
 TIMEOUTS = {
     ICMP: ("net/netfilter/nf_conntrack_icmp_timeout",),
     ICMP6: ("net/netfilter/nf_conntrack_icmpv6_timeout",),
@@ -54,22 +55,22 @@ class Firewall:
         family = "ip" if packet.family == 4 else "ip6"
         self.view.tables(key)
         chains = base_chains(self.view.namespace(key).ruleset, family, hook)  # type: ignore[arg-type]
-        track_here = hook in TRACKING_HOOKS
+        nats = [one for one in chains if one.is_nat]
+        track_here, nat_done = hook in TRACKING_HOOKS, hook not in NAT_PRIORITY
         wanted: dict[str, object] = {"notrack": False, "zone": 0}
-        nat_done = False
         for base in chains:
             if track_here and base.priority >= CONNTRACK_PRIORITY:
                 packet, track_here = self._track(trail, key, packet, wanted), False
-            if base.is_nat:
-                if not nat_done:
-                    nats = [one for one in chains if one.is_nat]
-                    packet, nat_done = self._nat(trail, key, hook, packet, nats), True
-                continue
-            packet = self._through(trail, key, base, packet, wanted)
+            if not nat_done and (base.is_nat or base.priority > NAT_PRIORITY[hook]):
+                packet, nat_done = self._nat(trail, key, hook, packet, nats), True
+            if not base.is_nat:
+                packet = self._through(trail, key, base, packet, wanted)
         if track_here:
             packet = self._track(trail, key, packet, wanted)
         if not nat_done:
-            packet = self._nat(trail, key, hook, packet, [])
+            packet = self._nat(trail, key, hook, packet, nats)
+        if hook in SOURCE_HOOKS:
+            self._confirm(key, packet)
         return packet
 
     def frame(
@@ -100,7 +101,20 @@ class Firewall:
             wanted["notrack"] = result.matched[-1] if result.matched else result.rule
         if result.zone is not None:
             wanted["zone"] = result.zone
-        return result.packet
+        return self._remembered(key, result.packet)
+
+    def _remembered(self, key: NamespaceId, packet: Packet) -> Packet:
+        """The packet; a mark that rules gave its connection stays with the connection."""
+        found = self._connection(key, packet)
+        if found is not None and packet.conntrack is not None:
+            found[0].mark = packet.conntrack.mark
+        return packet
+
+    def _confirm(self, key: NamespaceId, packet: Packet) -> None:
+        """nf_confirm: a flow whose first packet has got through is known from now on."""
+        found = self._connection(key, packet)
+        if found is not None:
+            found[0].status.add("confirmed")
 
     def _evaluate(self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
         """What the chain does; where doubtful rules leave several things open, the one that this world takes."""
@@ -186,20 +200,22 @@ class Firewall:
             facts = _rule_facts(rule, "prerouting") if isinstance(rule, RuleRef) else {}
             trail.add(trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts))
             return replace(packet, conntrack=ConntrackView(state="untracked"))
-        if packet.protocol == ICMP6 and packet.icmp_type in NEVER_TRACKED:
+        if packet.protocol == ICMP6 and packet.icmp_type in UNTRACKED_ICMP6:
             return replace(packet, conntrack=ConntrackView(state="untracked"))
         if self.connections.related:
             return replace(packet, conntrack=ConntrackView(state="related", direction="reply"))
         zone = wanted["zone"] if isinstance(wanted["zone"], int) else 0
         found = self.connections.find(key, packet, zone)
         if found is None:
+            if not begins(packet, loose=self.view.number(key, LOOSE, 1) != 0):
+                return replace(packet, conntrack=ConntrackView(state="invalid"))
             self._check_room(trail, key)
             connection = self.connections.begin(key, packet, zone)
             connection.forgotten = self._zero_timeout(key, packet)
             return replace(packet, conntrack=connection.view("original", packet))
         connection, direction = found
-        if direction == "reply":
-            connection.status |= {"seen-reply"}
+        if not connection.goes_on(packet, direction):
+            return replace(packet, conntrack=ConntrackView(state="invalid"))
         return replace(packet, conntrack=connection.view(direction, packet))
 
     def _check_room(self, trail: Trail, key: NamespaceId) -> None:
@@ -237,8 +253,6 @@ class Firewall:
     def _nat(self, trail: Trail, key: NamespaceId, hook: str, packet: Packet, chains: list[BaseChain]) -> Packet:
         """nf_nat_inet_fn: a new flow asks the nat chains once; then every packet of it is rewritten."""
         end = "source" if hook in SOURCE_HOOKS else "destination"
-        if hook == "forward":
-            return packet
         found = self._connection(key, packet)
         if found is None:
             return packet
@@ -251,10 +265,9 @@ class Firewall:
                     trail.dies(self._blocked(trail, key, base, result, packet))
                 if result.verdict == "unknown":
                     trail.add(self._doubtful(trail, key, base, result, packet))
+                packet = self._remembered(key, result.packet)
                 if result.binding is not None:
                     self._bind(trail, key, hook, base, result, packet, connection)
-                    break
-                if result.verdict == "accept" and not result.rule.is_policy:
                     break
         changed = tracking.translated(packet, connection, direction, end)
         if changed != packet:

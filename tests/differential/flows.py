@@ -21,7 +21,7 @@ ADDRESSES = {
         "host": ("fd01::1", "fd02::1", "fd03::1")},
 }  # fmt: skip
 OWN_SOURCE = {"inside": 0, "outside": 1}
-FIRST_FLAGS = (2, 2, 2, 2, 2, 2, 0x10, 0x04, 0x11, 0x03, 0)
+FIRST_FLAGS = (2, 2, 2, 2, 2, 2, 0x10, 0x04, 0x11, 0x03, 0x12)
 TOS = (0, 0, 0, 0x10, 0x20)
 TTLS = (64, 64, 64, 255, 40)
 MARKS = (0, 0, 0, 0, 1, 2)

@@ -11,7 +11,7 @@ from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.layer2 import End
 from netdoctor.walk.netfilter import BaseChain, Binding, ChainResult
 from netdoctor.walk.packet import Packet
-from netdoctor.walk.trail import Left
+from netdoctor.walk.trail import Left, Trail
 from netdoctor.walk.view import Lacking, View
 from netdoctor.walk.walker import Walker
 
@@ -39,8 +39,8 @@ class Recorder(Firewall):
 
     results: list[tuple[BaseChain, ChainResult]]
 
-    def _evaluate(self, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
-        result = super()._evaluate(key, base, packet)
+    def _evaluate(self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
+        result = super()._evaluate(trail, key, base, packet)
         self.results.append((base, result))
         return result
 

@@ -7,6 +7,7 @@ from itertools import count
 from typing import NamedTuple
 
 from netdoctor.walk.netfilter import traverse
+from netdoctor.walk.packet import ICMP, ICMP6
 
 from .box import LISTENED, Box, Loaded, patience
 from .flows import Flows, Sent
@@ -14,6 +15,7 @@ from .foretold import Foretold, Oracle, answering
 from .iptables_rules import Rules
 from .packets import Seen, datagram
 
+ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4)}
 ANSWERED_BY = ("OUTP", "POST")
 Maker = Callable[[random.Random], Rules]
 
@@ -105,7 +107,7 @@ class Trial:
             self.box.send_own(raw, sent.packet.destination, sent.packet.mark)
         seen: Seen | None = None
         for _ in patience():
-            seen = next((one for its, one in self.box.met() if its == tag), seen)
+            seen = next((one for its, one in self.box.met() if its == tag and not _complains(one, sent)), seen)
             after = self.box.counted()
             moved = self._moved(after)
             wrong = disagreement(foretold, seen, moved, self.loaded, reached)
@@ -169,6 +171,11 @@ def disagreement(told: Foretold, seen: Seen | None, moved: Counter[str], loaded:
         if told.met[rule] != moved[rule]:
             return f"rule {rule} was met {moved[rule]} times, not {told.met[rule]}"
     return ""
+
+
+def _complains(seen: Seen, sent: Sent) -> bool:
+    """An ICMP error quotes the packet, tag included."""
+    return seen.protocol in (ICMP, ICMP6) and seen.kind in ERRORS[seen.protocol] and seen.kind != sent.packet.icmp_type
 
 
 def _refused(seen: Seen | None) -> bool:

@@ -6,7 +6,7 @@ What only a fault needs (explaining, composing) is loaded when it is first asked
 from typing import TYPE_CHECKING
 
 from .compat import compat_of
-from .hooks import base_chains
+from .hooks import NAT_PRIORITY, base_chains
 from .result import (
     Assumption,
     BaseChain,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .worlds import outcomes
 
 __all__ = [
+    "NAT_PRIORITY",
     "Assumption", "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
     "RuleSpec", "RulesetNeed", "amended", "base_chains", "bypassing", "chain_text", "compat_of", "compose", "encode_expressions",
     "evaluate", "explain_nat_misses", "outcomes", "rule_text",
