@@ -40,7 +40,8 @@ NOTHING_THERE = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EI
 NOTHING = memoryview(bytes(8))
 GENERATION = struct.Struct("!H")
 TRIES = 3
-IPTABLES_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
+IPTABLES_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 150}
+"""As iptables-nft writes them: its security table runs later than the legacy one (at 50)."""
 
 
 def read_ruleset() -> Ruleset:

@@ -13,13 +13,17 @@ ConntrackState = Literal["new", "established", "related", "invalid", "untracked"
 
 
 class ConntrackView(msgspec.Struct, frozen=True, kw_only=True):
-    """What conntrack says of this packet: `status` holds the bits snat, dnat, seen-reply, assured, confirmed."""
+    """What conntrack says of this packet: `status` holds the bits snat, dnat, seen-reply, assured, confirmed.
+
+    helper: the name of the helper that watches the connection, empty for none, None when not known.
+    """
 
     state: ConntrackState
     direction: Literal["original", "reply"] = "original"
     status: tuple[str, ...] = ()
     mark: int = 0
     zone: int = 0
+    helper: str | None = None
     original: ConntrackTuple | None = None
     reply: ConntrackTuple | None = None
 
@@ -29,6 +33,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
 
     in_port/out_port: the bridge ports under in_device/out_device when br_netfilter passes a bridged frame (physdev).
     conntrack is None before conntrack has seen it. unsure: fields that a rule gave a value nobody can tell -> why.
+    tcp_options: the segment's options, padded to whole words; tcp_mss: what their MSS option says, 0 without one, when
+    that alone is known; payload: what follows the transport header. None: not known.
     """
 
     family: Family
@@ -59,6 +65,9 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     conntrack: ConntrackView | None = None
     arp_operation: int = 0
     unsure: tuple[tuple[str, str], ...] = ()
+    tcp_options: bytes | None = None
+    tcp_mss: int | None = None
+    payload: bytes | None = None
 
     def __str__(self) -> str:
         name = PROTOCOL_NAMES.get(self.protocol, str(self.protocol))

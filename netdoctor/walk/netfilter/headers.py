@@ -55,19 +55,54 @@ def _arp(packet: Packet) -> Bits:
 
 
 def transport_header(packet: Packet) -> Bits:
-    """The TCP, UDP or ICMP header; of other protocols nothing is known."""
+    """The TCP (with its options), UDP or ICMP header; of other protocols nothing is known."""
     ports = struct.pack("!HH", packet.source_port, packet.destination_port)
     if packet.protocol == TCP:
-        hidden = bytes(4) + b"\xff" * 8 + b"\xff\x00" + b"\xff" * 4 + bytes(2)
-        value = ports + bytes(9) + bytes([packet.tcp_flags or SYN]) + bytes(6)
-        return Bits(value, hidden, "sequence numbers, window and options of the segment are not modelled")
+        return _tcp(packet, ports)
     if packet.protocol == UDP:
-        length = max(packet.length_bytes - (20 if packet.family == 4 else 40), 8)
+        length = max(packet.length_bytes - network_length(packet), 8)
         return Bits(ports + struct.pack("!HH", length, 0), bytes(6) + b"\xff\xff", "the checksum is not modelled")
     if packet.protocol in (ICMP, ICMP6):
         value = struct.pack("!BBHHH", packet.icmp_type, packet.icmp_code, 0, packet.icmp_id, 0)
         return Bits(value, b"\0\0\xff\xff\0\0\xff\xff", "the checksum and sequence number are not modelled")
     return hidden_bits(64, f"the header of protocol {packet.protocol} is not modelled")
+
+
+def _tcp(packet: Packet, ports: bytes) -> Bits:
+    """Without known options only how long the header may be is known; a segment of 20 bytes has none."""
+    options = tcp_options(packet)
+    offset = 5 + len(options or b"") // 4 << 4
+    hidden = bytes(4) + b"\xff" * 8 + (b"\xf0\x00" if options is None else bytes(2)) + b"\xff" * 4 + bytes(2)
+    value = ports + bytes(8) + bytes([0 if options is None else offset, packet.tcp_flags or SYN]) + bytes(6)
+    why = "sequence numbers, window and options of the segment are not modelled"
+    return Bits(value + (options or b""), hidden + bytes(len(options or b"")), why)
+
+
+def tcp_options(packet: Packet) -> bytes | None:
+    """The segment's options; None when they are not known."""
+    if packet.tcp_options is not None:
+        return packet.tcp_options
+    return b"" if packet.length_bytes <= network_length(packet) + 20 else None
+
+
+def network_length(packet: Packet) -> int:
+    return 20 if packet.family == 4 else 40
+
+
+def packet_bytes(packet: Packet) -> Bits:
+    """The whole packet from its network header on, as long as its length says."""
+    head, transport = network_header(packet), transport_header(packet)
+    payload = packet.payload
+    known = payload is not None and packet.protocol in (TCP, UDP, ICMP, ICMP6)
+    if packet.protocol == TCP and tcp_options(packet) is None:
+        known = False
+    tail = payload if payload is not None and known else b""
+    value = (head.value + transport.value + tail)[: packet.length_bytes]
+    hidden = head.hidden.ljust(len(head.value), b"\0") + transport.hidden.ljust(len(transport.value), b"\0")
+    hidden = (hidden + bytes(len(tail)))[: packet.length_bytes]
+    missing = packet.length_bytes - len(value)
+    why = "; ".join(each for each in (head.why, transport.why, "" if known else "the payload is not known") if each)
+    return Bits(value + bytes(missing), hidden + b"\xff" * missing, why)
 
 
 def link_header(packet: Packet) -> Bits | None:

@@ -22,6 +22,8 @@ from .xt_words import LIMIT_SCALE, masked, option, prefix, protocol_name, span, 
 
 HEADER_ORDER = ("source", "destination", "in", "out", "protocol", "fragment")
 FRAGMENT_MASK = b"\x1f\xff"
+NO_DEVICE = b"INVAL/D\0"
+"""What iptables-nft compares a device with that must not be "+", which no device meets."""
 
 
 class Words:
@@ -92,7 +94,7 @@ def _take(words: Words, rest: tuple[e.AnyExpression, ...], names: Names) -> int:
 
 def _log(log: e.Log) -> str:
     if log.group is not None:
-        size = log.snap_length or None
+        size = log.snap_length
         return f"-j NFLOG {nflog_words(log.prefix, log.group, size, log.queue_threshold or 0)}".rstrip()
     return f"-j LOG {log_words(log.prefix, log.level if log.level is not None else 4, ())}".rstrip()
 
@@ -126,7 +128,10 @@ def _test(words: Words, load: e.Meta | e.Payload, rest: tuple[e.AnyExpression, .
     mask = rest[1] if len(rest) > 1 and isinstance(rest[1], e.Bitwise) else None
     used = 2 if mask is None else 3
     test = rest[used - 1] if len(rest) >= used else None
-    if not isinstance(test, e.Cmp | e.Range) or test.operator not in ("eq", "neq"):
+    if isinstance(load, e.Meta) and load.key in ("iifname", "oifname") and not isinstance(test, e.Cmp):
+        return 1  # how iptables-nft writes a device of "+": it is loaded and compared with nothing
+    ordered = isinstance(test, e.Cmp) and isinstance(load, e.Payload) and load.base == "transport"
+    if not isinstance(test, e.Cmp | e.Range) or (test.operator not in ("eq", "neq") and not ordered):
         words.matches.append(f"[opaque {load.__struct_config__.tag}]")
         return 1
     known = (
@@ -144,7 +149,7 @@ def _meta(words: Words, load: e.Meta, mask: e.Bitwise | None, test: e.Cmp | e.Ra
     match load.key:
         case "iifname" | "oifname":
             key, letter = ("in", "-i") if load.key == "iifname" else ("out", "-o")
-            words.header[key] = option(letter, device_name(test.value), invert)
+            words.header[key] = option(letter, device_name(test.value), invert or test.value == NO_DEVICE)
         case "l4proto":
             words.protocol = test.value[0]
             words.header["protocol"] = option("-p", protocol_name(test.value[0]), invert)
@@ -160,6 +165,8 @@ def _meta(words: Words, load: e.Meta, mask: e.Bitwise | None, test: e.Cmp | e.Ra
 
 def device_name(value: bytes) -> str:
     """A name compared without its NUL stands for a prefix."""
+    if value == NO_DEVICE:
+        return "+"
     name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
     return name if value.endswith(b"\0") else name + "+"
 
@@ -190,12 +197,14 @@ def _payload(words: Words, load: e.Payload, mask: e.Bitwise | None, test: e.Cmp 
 
 def _transport(words: Words, load: e.Payload, mask: e.Bitwise | None, test: e.Cmp | e.Range) -> bool:
     invert = test.operator == "neq"
-    low, high = (test.low, test.high) if isinstance(test, e.Range) else (test.value, test.value)
+    low, high = (test.low, test.high) if isinstance(test, e.Range) else _bounds(test)
     if load.length == 2 and load.offset in (0, 2) and mask is None:
         key = "sport" if load.offset == 0 else "dport"
         ports = span(int.from_bytes(low, "big"), int.from_bytes(high, "big"))
         words.transport[key] = option(f"--{key}", ports, invert)
         return True
+    if test.operator not in ("eq", "neq"):
+        return False
     if load.length == 4 and load.offset == 0 and low == high and mask is None:
         words.transport["sport"] = f"--sport {int.from_bytes(low[:2], 'big')}"
         words.transport["dport"] = f"--dport {int.from_bytes(low[2:], 'big')}"
@@ -205,3 +214,19 @@ def _transport(words: Words, load: e.Payload, mask: e.Bitwise | None, test: e.Cm
         words.transport["flags"] = option("--tcp-flags", flags, invert)
         return True
     return False
+
+
+def _bounds(test: e.Cmp) -> tuple[bytes, bytes]:
+    """The values a comparison takes (those it leaves out, of neq); iptables-nft writes "up to" so."""
+    size, number = len(test.value), int.from_bytes(test.value, "big")
+    lowest, highest = bytes(size), b"\xff" * size
+    match test.operator:
+        case "lte":
+            return lowest, test.value
+        case "gte":
+            return test.value, highest
+        case "lt":
+            return lowest, max(number - 1, 0).to_bytes(size, "big")
+        case "gt":
+            return min(number + 1, 2 ** (8 * size) - 1).to_bytes(size, "big"), highest
+    return test.value, test.value

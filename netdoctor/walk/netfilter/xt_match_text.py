@@ -2,6 +2,8 @@
 
 import struct
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
 from netdoctor.model.expression import XtMatch
 from netdoctor.model.firewall import Ruleset
@@ -9,7 +11,20 @@ from netdoctor.model.unknown import Unknown
 
 from .loads import ROUTE_TYPES
 from .xt_conntrack import ADDRESSES, ALIAS, DIRECTION, EXPIRES, PORTS, PROTOCOL, STATE, STATUS, conntrack_info
-from .xt_words import address, mask_suffix, masked, option, quoted, rate, span, tcp_flags, text_of
+from .xt_words import (
+    address,
+    joined,
+    masked,
+    network,
+    opaque,
+    option,
+    ports,
+    quoted,
+    rate,
+    span,
+    tcp_flags,
+    text_of,
+)
 
 CT_STATES = (
     (1, "INVALID"), (8, "NEW"), (4, "RELATED"), (2, "ESTABLISHED"), (256, "UNTRACKED"), (64, "SNAT"), (128, "DNAT"),
@@ -32,27 +47,16 @@ class Names:
 Text = Callable[[XtMatch, Names], str]
 
 
-def _join(*words: str) -> str:
-    return " ".join(word for word in words if word)
-
-
-def _ports(names: tuple[str, str], ranges: tuple[int, int, int, int], invert: int) -> str:
-    low_s, high_s, low_d, high_d = ranges
-    source = option(names[0], span(low_s, high_s), invert & 1) if (low_s, high_s) != (0, 65535) or invert & 1 else ""
-    asked = (low_d, high_d) != (0, 65535) or invert & 2
-    return _join(source, option(names[1], span(low_d, high_d), invert & 2) if asked else "")
-
-
 def _tcp(match: XtMatch, names: Names) -> str:
     low_s, high_s, low_d, high_d, number, mask, want, invert = struct.unpack_from("=4H4B", match.info)
     flags = option("--tcp-flags", f"{tcp_flags(mask)} {tcp_flags(want)}", invert & 4) if mask or invert & 4 else ""
-    ports = _ports(("--sport", "--dport"), (low_s, high_s, low_d, high_d), invert)
-    return _join(ports, option("--tcp-option", str(number), invert & 8) if number or invert & 8 else "", flags)
+    asked = ports(("--sport", "--dport"), (low_s, high_s), (low_d, high_d), invert)
+    return joined(asked, option("--tcp-option", str(number), invert & 8) if number or invert & 8 else "", flags)
 
 
 def _udp(match: XtMatch, names: Names) -> str:
     low_s, high_s, low_d, high_d, invert = struct.unpack_from("=4HB", match.info)
-    return _ports(("--sport", "--dport"), (low_s, high_s, low_d, high_d), invert)
+    return ports(("--sport", "--dport"), (low_s, high_s), (low_d, high_d), invert)
 
 
 def _icmp(match: XtMatch, names: Names) -> str:
@@ -82,10 +86,7 @@ def _conntrack(match: XtMatch, names: Names) -> str:
         words.append(option("--ctproto", str(info.protocol), info.invert & PROTOCOL))
     for index, name in enumerate(CT_ADDRESSES):
         if info.asked & ADDRESSES << index:
-            raw, mask = info.addresses[index]
-            size = 4 if names.version == 4 else 16
-            suffix = mask_suffix(mask[:size])
-            shown = address(raw, names.version) + ("" if suffix in ("/32", "/128") else suffix)
+            shown = network(*info.addresses[index], names.version)
             words.append(option(name, shown, info.invert & ADDRESSES << index))
     for index, name in enumerate(CT_PORTS):
         if info.asked & PORTS << index:
@@ -117,9 +118,10 @@ def _addrtype(match: XtMatch, names: Names) -> str:
         flags = bool(flags) | bool(struct.unpack_from("=I", match.info, 8)[0]) << 1
 
     def kinds(mask: int) -> str:
-        return ",".join(name.upper() for bit, name in enumerate(ROUTE_TYPES) if mask >> bit & 1)
+        names = (*ROUTE_TYPES, "xresolve")
+        return ",".join(name.upper() for bit, name in enumerate(names) if mask >> bit & 1)
 
-    return _join(
+    return joined(
         option("--src-type", kinds(source), flags & 1) if source else "",
         option("--dst-type", kinds(destination), flags & 2) if destination else "",
         "--limit-iface-in" if flags & 4 else "", "--limit-iface-out" if flags & 8 else "",
@@ -161,7 +163,7 @@ def _limit(match: XtMatch, names: Names) -> str:
 
 def limit_words(average: int, burst: int) -> str:
     """The words of a limit; a burst of 5 is the default and not printed."""
-    return _join(f"--limit {rate(average)}", f"--limit-burst {burst}" if burst != 5 else "")
+    return joined(f"--limit {rate(average)}", f"--limit-burst {burst}" if burst != 5 else "")
 
 
 def _length(match: XtMatch, names: Names) -> str:
@@ -190,7 +192,7 @@ def _pkttype(match: XtMatch, names: Names) -> str:
 
 def _owner(match: XtMatch, names: Names) -> str:
     uid_min, uid_max, gid_min, gid_max, asked, invert = struct.unpack_from("=4I2B", match.info)
-    return _join(
+    return joined(
         option("--uid-owner", span(uid_min, uid_max, "-"), invert & 1) if asked & 1 else "",
         option("--gid-owner", span(gid_min, gid_max, "-"), invert & 2) if asked & 2 else "",
         ("! " if invert & 4 else "") + "--socket-exists" if asked & 4 else "",
@@ -210,89 +212,47 @@ def _rpfilter(match: XtMatch, names: Names) -> str:
     return " ".join(word for bit, word in named if flags & bit)
 
 
-def _statistic(match: XtMatch, names: Names) -> str:
-    mode, invert, number, packet = struct.unpack_from("=2H2I", match.info)
-    if mode == 0:
-        return "--mode random " + option("--probability", f"{number / 0x80000000:.11f}", invert)
-    return "--mode nth " + option("--every", str(number + 1), invert) + f" --packet {packet}"
-
-
-def _quota(match: XtMatch, names: Names) -> str:
-    flags, quota = struct.unpack_from("=I4xQ", match.info)
-    return option("--quota", str(quota), flags & 1)
-
-
-def _connlimit(match: XtMatch, names: Names) -> str:
-    mask, limit, flags = match.info[:16], *struct.unpack_from("=2I", match.info, 16)
-    bits = int.from_bytes(mask[: 4 if names.version == 4 else 16], "big").bit_count()
-    above = "--connlimit-upto" if flags & 1 else "--connlimit-above"
-    return f"{above} {limit} --connlimit-mask {bits} --connlimit-{'d' if flags & 2 else 's'}addr"
-
-
 def _comment(match: XtMatch, names: Names) -> str:
     return f"--comment {quoted(text_of(match.info))}"
 
 
-def _helper(match: XtMatch, names: Names) -> str:
-    return option("--helper", quoted(text_of(match.info[4:34])), match.info[0])
-
-
-def _tcpmss(match: XtMatch, names: Names) -> str:
-    low, high, invert = struct.unpack_from("=2HB", match.info)
-    return option("--mss", span(low, high), invert)
-
-
-def _set(match: XtMatch, names: Names) -> str:
-    index, dimensions, flags = struct.unpack_from("=H2B", match.info)
-    sides = ",".join("src" if flags >> place & 1 else "dst" for place in range(1, dimensions + 1))
-    return option("--match-set", f"{names.sets.get(index, f'[set {index}]')} {sides}", flags & 1)
-
-
-def _recent(match: XtMatch, names: Names) -> str:
-    seconds, hits, kind, invert = struct.unpack_from("=2I2B", match.info)
-    verb = next(word for bit, word in ((2, "--set"), (1, "--rcheck"), (4, "--update"), (8, "--remove")) if kind & bit)
-    raw = match.info[212:228]
-    mask = f"--mask {address(raw, names.version)}" if match.revision else ""
-    return _join(
-        "!" if invert else "", verb, f"--seconds {seconds}" if seconds else "", "--reap" if kind & 32 else "",
-        f"--hitcount {hits}" if hits else "", "--rttl" if kind & 16 else "", f"--name {text_of(match.info[10:210])}",
-        mask, "--rdest" if match.info[210] else "--rsource",
-    )  # fmt: skip
-
-
-def _ecn(match: XtMatch, names: Names) -> str:
-    asked, invert, bits = match.info[:3]
-    order = ((16, "--ecn-tcp-ece"), (32, "--ecn-tcp-cwr"), (1, f"--ecn-ip-ect {bits}"))
-    return " ".join(("! " if invert & bit else "") + word for bit, word in order if asked & bit)
-
-
-def _policy(match: XtMatch, names: Names) -> str:
-    """Only "no IPsec" and "any IPsec" are printed; named transforms stay opaque."""
-    flags, count = struct.unpack_from("=2H", match.info, 304)
-    if count > 1 or any(match.info[: 76 * count]):
-        raise IndexError(count)
-    return f"--dir {'in' if flags & 1 else 'out'} --pol {'none' if flags & 4 else 'ipsec'}"
-
-
 TEXTS: dict[str, Text] = {
-    "tcp": _tcp, "udp": _udp, "icmp": _icmp, "icmp6": _icmp, "multiport": _multiport, "conntrack": _conntrack,
-    "state": _state, "mark": _mark, "connmark": _mark, "addrtype": _addrtype, "iprange": _iprange, "mac": _mac,
-    "physdev": _physdev, "limit": _limit, "length": _length, "ttl": _ttl, "hl": _ttl, "dscp": _dscp, "tos": _tos,
-    "pkttype": _pkttype, "owner": _owner, "socket": _socket, "rpfilter": _rpfilter, "statistic": _statistic,
-    "quota": _quota, "connlimit": _connlimit, "comment": _comment, "helper": _helper, "tcpmss": _tcpmss, "set": _set,
-    "recent": _recent, "ecn": _ecn, "policy": _policy,
+    "tcp": _tcp, "udp": _udp, "udplite": _udp, "icmp": _icmp, "icmp6": _icmp, "multiport": _multiport,
+    "conntrack": _conntrack, "state": _state, "mark": _mark, "connmark": _mark, "addrtype": _addrtype,
+    "iprange": _iprange, "mac": _mac, "physdev": _physdev, "limit": _limit, "length": _length, "ttl": _ttl, "hl": _ttl,
+    "dscp": _dscp, "tos": _tos, "pkttype": _pkttype, "owner": _owner, "socket": _socket, "rpfilter": _rpfilter,
+    "comment": _comment,
 }  # fmt: skip
+RARER = {
+    **dict.fromkeys(("sctp", "dccp", "esp", "ipcomp", "tcpmss", "ecn", "osf", "l2tp"), "xt_protocol_text"),
+    **dict.fromkeys(("ah", "frag", "hbh", "dst", "rt", "ipv6header", "mh", "srh", "eui64"), "xt_extension_text"),
+    **dict.fromkeys(("u32", "bpf", "string"), "xt_program_text"),
+    **dict.fromkeys(
+        ("statistic", "quota", "connlimit", "connbytes", "hashlimit", "rateest", "recent", "cluster", "cpu", "nfacct"),
+        "xt_counting_text",
+    ),
+    **dict.fromkeys(
+        ("set", "policy", "helper", "connlabel", "devgroup", "realm", "cgroup", "time", "ipvs"), "xt_system_text"
+    ),
+}
+"""Matches whose printers are loaded when first met: the module of each."""
+
+
+def printer(name: str) -> Text | None:
+    """The function that prints a match's own options."""
+    if name in RARER:
+        return cast(Text | None, import_module(f".{RARER[name]}", __package__).TEXTS.get(name))
+    return TEXTS.get(name)
 
 
 def match_text(match: XtMatch, names: Names) -> str:
-    """ "-m conntrack --ctstate NEW"; "-m NAME [opaque NAME]" for a match whose struct we do not print."""
-    name = match.name
-    if name == "conntrack" and match.revision and conntrack_info(match).asked & ALIAS:
-        name = "state"
-    text = TEXTS.get(match.name)
-    if text is None or (match.name == "conntrack" and not match.revision):
-        return f"-m {name} [opaque {name}]"
+    """ "-m conntrack --ctstate NEW"; "-m NAME [opaque NAME ...]" for a match whose struct we do not print."""
+    name, text = match.name, printer(match.name)
     try:
-        return _join(f"-m {name}", text(match, names))
-    except (struct.error, IndexError):
-        return f"-m {name} [opaque {name} revision {match.revision}]"
+        if name == "conntrack" and match.revision and conntrack_info(match).asked & ALIAS:
+            name = "state"
+        if text is not None and (name, match.revision) != ("conntrack", 0):
+            return joined(f"-m {name}", text(match, names))
+    except (struct.error, LookupError, ValueError, OverflowError):
+        pass  # a struct of another layout than we know is shown as it is
+    return f"-m {name} {opaque(match.name, match.revision, match.info)}"

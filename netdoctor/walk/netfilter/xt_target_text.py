@@ -2,22 +2,21 @@
 
 import struct
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from netdoctor.model.expression import XtTarget
 
 from .xt_match_text import Names
 from .xt_target import REJECT_WITH, REJECT_WITH_6, SPECIFIED_ADDRESS, SPECIFIED_PORT, connmark_info, nat_range
-from .xt_words import address, mask_suffix, quoted, span, text_of
+from .xt_words import address, ip_text, joined, mask_suffix, opaque, quoted, span, text_of
 
 Text = Callable[[XtTarget, Names], str]
 RANGE_WORDS = ((4, "--random"), (16, "--random-fully"), (8, "--persistent"))
 CLAMP = 0xFFFF
+SHIFTED_PORTS = 32
+CT_EVENTS = (
+    "new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark", "label",
+)  # fmt: skip
 NOTRACK_ALIAS = 2
-
-
-def _join(*words: str) -> str:
-    return " ".join(word for word in words if word)
 
 
 def _reject(target: XtTarget, names: Names) -> str:
@@ -36,19 +35,19 @@ def _log(target: XtTarget, names: Names) -> str:
 
 def log_words(prefix: str, level: int, flags: tuple[str, ...]) -> str:
     """Level 4 (warning) is the default and not printed."""
-    return _join(
+    return joined(
         f"--log-prefix {quoted(prefix)}" if prefix else "", f"--log-level {level}" if level != 4 else "", *flags
     )
 
 
 def _nflog(target: XtTarget, names: Names) -> str:
     length, group, threshold, flags = struct.unpack_from("=I3H", target.info)
-    size = length if flags & 1 else None
-    return nflog_words(text_of(target.info[12:76]), group, size, threshold)
+    words = nflog_words(text_of(target.info[12:76]), group, length if flags & 1 else None, threshold)
+    return joined(words, f"--nflog-range {length}" if length and not flags & 1 else "")
 
 
 def nflog_words(prefix: str, group: int, size: int | None, threshold: int) -> str:
-    return _join(
+    return joined(
         f"--nflog-prefix {quoted(prefix)}" if prefix else "", f"--nflog-group {group}" if group else "",
         f"--nflog-size {size}" if size is not None else "", f"--nflog-threshold {threshold}" if threshold > 1 else "",
     )  # fmt: skip
@@ -63,9 +62,9 @@ def _connmark(target: XtTarget, names: Names) -> str:
     value, ct_mask, packet_mask, direction, bits, mode = connmark_info(target)
     shift = f"--{'right' if direction else 'left'}-shift-mark {bits}" if bits else ""
     if mode == 0:
-        return _join(f"--set-xmark {value:#x}/{ct_mask:#x}", shift)
+        return joined(f"--set-xmark {value:#x}/{ct_mask:#x}", shift)
     word = "--save-mark" if mode == 1 else "--restore-mark"
-    return _join(f"{word} --nfmask {packet_mask:#x} --ctmask {ct_mask:#x}", shift)
+    return joined(f"{word} --nfmask {packet_mask:#x} --ctmask {ct_mask:#x}", shift)
 
 
 def _range_flags(flags: int) -> str:
@@ -77,40 +76,42 @@ def _nat(target: XtTarget, names: Names) -> str:
     has_port = found.flags & SPECIFIED_PORT
     words = ""
     if found.flags & SPECIFIED_ADDRESS:
-        low, high = str(ip_address(found.address_min)), str(ip_address(found.address_max))
+        low, high = ip_text(found.address_min), ip_text(found.address_max)
         words = low if low == high else f"{low}-{high}"
-        if names.version == 6 and has_port:
-            words = f"[{low}]" if low == high else f"[{low}]-[{high}]"
+        words = f"[{words}]" if names.version == 6 and has_port else words
     if has_port:
         words += ":" + span(found.port_min, found.port_max, "-")
+    if found.flags & SHIFTED_PORTS:
+        words += f"/{int.from_bytes(target.info[40:42], 'big')}"
     name = "--to-source" if target.name == "SNAT" else "--to-destination"
-    return _join(f"{name} {words}", _range_flags(found.flags))
+    return joined(f"{name} {words}", _range_flags(found.flags))
 
 
 def _ports_only(target: XtTarget, names: Names) -> str:
     found = nat_range(target, names.version)
     ports = f"--to-ports {span(found.port_min, found.port_max, '-')}" if found.flags & SPECIFIED_PORT else ""
-    return _join(ports, _range_flags(found.flags))
+    return joined(ports, _range_flags(found.flags))
 
 
 def _netmap(target: XtTarget, names: Names) -> str:
     found = nat_range(target, names.version)
     pairs = zip(found.address_min, found.address_max, strict=True)
     mask = bytes(~(low ^ high) & 0xFF for low, high in pairs)
-    suffix = mask_suffix(mask)
-    return f"--to {ip_address(found.address_min)}{'' if suffix in ('/32', '/128') else suffix}"
+    return f"--to {ip_text(found.address_min)}{mask_suffix(mask)}"
 
 
 def _ct(target: XtTarget, names: Names) -> str:
-    flags, zone = struct.unpack_from("=2H", target.info)
+    flags, zone, events, expected = struct.unpack_from("=2H2I", target.info)
     if flags & 1:
         return "--notrack"
     helper = text_of(target.info[12:28])
     timeout = text_of(target.info[28:60]) if target.revision else ""
     way = "zone-orig" if flags & 4 else "zone-reply" if flags & 8 else "zone"
     where = "mark" if flags & 16 else str(zone)
-    return _join(
+    return joined(
         f"--helper {helper}" if helper else "", f"--timeout {timeout}" if timeout else "",
+        f"--ctevents {','.join(name for bit, name in enumerate(CT_EVENTS) if events >> bit & 1)}" if events else "",
+        "--expevents new" if expected & 1 else "",
         f"--{way} {where}" if zone or flags & 16 else "",
     )  # fmt: skip
 
@@ -121,7 +122,7 @@ def _tproxy(target: XtTarget, names: Names) -> str:
     place = 24 if target.revision else 12
     port = int.from_bytes(target.info[place : place + 2], "big")
     where = f"--on-ip {address(raw, names.version)}"
-    return _join(f"--on-port {port}", where, f"--tproxy-mark {value:#x}/{mask:#x}")
+    return joined(f"--on-port {port}", where, f"--tproxy-mark {value:#x}/{mask:#x}")
 
 
 def _tcpmss(target: XtTarget, names: Names) -> str:
@@ -152,12 +153,12 @@ def _nfqueue(target: XtTarget, names: Names) -> str:
     total = struct.unpack_from("=H", target.info, 2)[0] if target.revision else 1
     flags = struct.unpack_from("=H", target.info, 4)[0] if target.revision >= 2 else 0
     queues = f"--queue-balance {number}:{number + total - 1}" if total > 1 else f"--queue-num {number}"
-    return _join(queues, "--queue-bypass" if flags & 1 else "", "--queue-cpu-fanout" if flags & 2 else "")
+    return joined(queues, "--queue-bypass" if flags & 1 else "", "--queue-cpu-fanout" if flags & 2 else "")
 
 
 def _tee(target: XtTarget, names: Names) -> str:
     device = text_of(target.info[16:32])
-    return _join(f"--gateway {address(target.info, names.version)}", f"--oif {device}" if device else "")
+    return joined(f"--gateway {address(target.info, names.version)}", f"--oif {device}" if device else "")
 
 
 def _checksum(target: XtTarget, names: Names) -> str:
@@ -176,14 +177,30 @@ TEXTS: dict[str, Text] = {
 }  # fmt: skip
 
 
+RARER = (
+    "AUDIT", "CONNSECMARK", "SECMARK", "HMARK", "IDLETIMER", "RATEEST", "SET", "SYNPROXY", "TCPOPTSTRIP", "ECN", "DNPT",
+    "SNPT",
+)  # fmt: skip
+"""Targets whose printers are loaded when first met."""
+
+
+def printer(name: str) -> Text | None:
+    """The function that prints a target's own options."""
+    if name in RARER:
+        from .xt_mangling_text import TEXTS as rarer
+
+        return rarer[name]
+    return TEXTS.get(name)
+
+
 def target_text(target: XtTarget, names: Names) -> str:
-    """ "-j SNAT --to-source 192.0.2.1"; "-j NAME [opaque NAME]" for a target whose struct we do not print."""
+    """ "-j SNAT --to-source 192.0.2.1"; "-j NAME [opaque NAME ...]" for a target whose struct we do not print."""
     if target.name == "CT" and int.from_bytes(target.info[:2], "little") & NOTRACK_ALIAS:
         return "-j NOTRACK"
-    text = TEXTS.get(target.name)
-    if text is None:
-        return f"-j {target.name} [opaque {target.name}]"
+    text = printer(target.name)
     try:
-        return _join(f"-j {target.name}", text(target, names))
-    except (struct.error, IndexError):
-        return f"-j {target.name} [opaque {target.name} revision {target.revision}]"
+        if text is not None:
+            return joined(f"-j {target.name}", text(target, names))
+    except (struct.error, LookupError, ValueError, OverflowError):
+        pass  # a struct of another layout than we know is shown as it is
+    return f"-j {target.name} {opaque(target.name, target.revision, target.info)}"

@@ -4,12 +4,18 @@ import string
 from ipaddress import ip_address
 
 PROTOCOL_NAMES = {
-    1: "icmp", 2: "igmp", 4: "ipencap", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
-    58: "ipv6-icmp", 89: "ospf", 103: "pim", 112: "vrrp", 132: "sctp", 135: "mobility-header", 136: "udplite",
+    1: "icmp", 2: "igmp", 3: "ggp", 4: "ipencap", 5: "st", 6: "tcp", 8: "egp", 9: "igp", 12: "pup", 17: "udp",
+    20: "hmp", 22: "xns-idp", 27: "rdp", 29: "iso-tp4", 33: "dccp", 36: "xtp", 37: "ddp", 38: "idpr-cmtp", 41: "ipv6",
+    43: "ipv6-route", 44: "ipv6-frag", 45: "idrp", 46: "rsvp", 47: "gre", 50: "esp", 51: "ah", 57: "skip",
+    58: "ipv6-icmp", 59: "ipv6-nonxt", 60: "ipv6-opts", 73: "rspf", 81: "vmtp", 88: "eigrp", 89: "ospf", 93: "ax.25",
+    94: "ipip", 97: "etherip", 98: "encap", 103: "pim", 108: "ipcomp", 112: "vrrp", 115: "l2tp", 124: "isis",
+    132: "sctp", 133: "fc", 135: "mobility-header", 136: "udplite", 137: "mpls-in-ip", 138: "manet", 139: "hip",
+    140: "shim6", 141: "wesp", 142: "rohc", 143: "ethernet",
 }  # fmt: skip
 PLAIN = set(string.ascii_letters + string.digits + "_-")
 RATES = (("sec", 1), ("min", 60), ("hour", 3600), ("day", 86400))
 LIMIT_SCALE = 10000
+FULL_PORTS = (0, 0xFFFF)
 TCP_FLAGS = (("FIN", 1), ("SYN", 2), ("RST", 4), ("PSH", 8), ("ACK", 16), ("URG", 32))
 
 
@@ -38,14 +44,49 @@ def span(low: int, high: int, mark: str = ":") -> str:
     return str(low) if low == high else f"{low}{mark}{high}"
 
 
+def ports(names: tuple[str, str], source: tuple[int, int], destination: tuple[int, int], invert: int) -> str:
+    """Source ports (inverted by bit 1) and destination ports (bit 2); all ports are not printed, not even inverted."""
+    return joined(
+        option(names[0], span(*source), invert & 1) if source != FULL_PORTS else "",
+        option(names[1], span(*destination), invert & 2) if destination != FULL_PORTS else "",
+    )
+
+
 def masked(value: int, mask: int) -> str:
     """ "0x1" or "0x1/0xff"."""
     return f"{value:#x}" if mask == 0xFFFFFFFF else f"{value:#x}/{mask:#x}"
 
 
+def joined(*words: str) -> str:
+    """The words that are there, with a blank between."""
+    return " ".join(word for word in words if word)
+
+
+def ip_text(raw: bytes) -> str:
+    """An address as inet_ntop(3) writes it: an IPv4 address inside an IPv6 one stays dotted."""
+    if (
+        len(raw) == 16
+        and raw[:10] == bytes(10)
+        and (raw[10:12] == b"\xff\xff" or (raw[10:12] == bytes(2) and any(raw[12:14])))
+    ):
+        return f"::{'ffff:' if raw[10] else ''}{ip_address(bytes(raw[12:]))}"
+    return str(ip_address(bytes(raw)))
+
+
 def address(raw: bytes, version: int) -> str:
     """An address in a 16-byte union."""
-    return str(ip_address(bytes(raw[: 4 if version == 4 else 16])))
+    return ip_text(raw[: 4 if version == 4 else 16])
+
+
+def network(raw: bytes, mask: bytes, version: int) -> str:
+    """An address in a 16-byte union with its mask, unless the mask is for a single host."""
+    suffix = mask_suffix(mask[: 4 if version == 4 else 16])
+    return address(raw, version) + ("" if suffix in ("/32", "/128") else suffix)
+
+
+def opaque(name: str, revision: int, info: bytes) -> str:
+    """What stands for a struct that is not printed: its name, its revision and its bytes without the zeros behind."""
+    return " ".join(("[opaque", name, f"revision {revision}", bytes(info).rstrip(b"\0").hex() or "00")) + "]"
 
 
 def mask_suffix(mask: bytes) -> str:
@@ -59,7 +100,7 @@ def mask_suffix(mask: bytes) -> str:
 
 
 def prefix(raw: bytes, mask: bytes) -> str:
-    return f"{ip_address(bytes(raw))}{mask_suffix(mask)}"
+    return f"{ip_text(raw)}{mask_suffix(mask)}"
 
 
 def tcp_flags(flags: int) -> str:

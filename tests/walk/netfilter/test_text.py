@@ -9,6 +9,7 @@ from lab.topology import Topology
 from walk.netfilter.forwarding import whole_ruleset
 from walk.netfilter.inside import call_inside
 
+from netdoctor.model.expression import XtMatch, XtTarget
 from netdoctor.model.firewall import Chain, Rule, Ruleset, Table
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.netfilter import rule_text
@@ -34,10 +35,36 @@ def test_as_iptables_save_prints_it(backend: str, family: str, tool: str) -> Non
     kind = backend.removeprefix("iptables-")
     with World(EMPTY) as world:
         world.sh(f"{tool}-{kind}-restore < {HERE / 'rules' / tool}.rules")
-        saved = world.run("host", f"{tool}-{kind}-save")
-        ruleset = call_inside(world.name("host"), whole_ruleset)
+        compare_with_save(world, backend, family, tool)
+
+
+def compare_with_save(world: World, backend: str, family: str, tool: str) -> int:
+    """How many rules there are; each reads as the tool's own listing has it."""
+    saved = world.run("host", f"{tool}-{backend.removeprefix('iptables-')}-save")
+    ruleset = call_inside(world.name("host"), whole_ruleset)
     ours = [rule_text(table, chain, rule, ruleset) for table, chain, rule in rules(ruleset, backend, family)]
-    assert sorted(ours) == sorted(line for line in saved.splitlines() if line.startswith("-A"))
+    assert sorted(ours) == sorted(line for line in saved.split("\n") if line.startswith("-A"))
+    return len(ours)
+
+
+@pytest.mark.parametrize(("backend", "family", "tool"), BACKENDS)
+def test_every_extension_as_iptables_save_prints_it(backend: str, family: str, tool: str) -> None:
+    """Each match and target that this kernel has, each of its options, inverted and not."""
+    restore = f"{tool}-{backend.removeprefix('iptables-')}-restore"
+    with World(EMPTY) as world:
+        world.sh(f"ipset restore < {HERE / 'rules' / 'extensions.ipsets'}")
+        for name in ("extensions", f"extensions-{family}"):
+            world.sh(f"{restore} --noflush < {HERE / 'rules' / name}.rules")
+        assert compare_with_save(world, backend, family, tool) > 300
+
+
+@pytest.mark.parametrize(("backend", "family", "tool"), BACKENDS)
+def test_protocols_by_name_or_number(backend: str, family: str, tool: str) -> None:
+    every = "\n".join(f"-A FORWARD -p {number}" for number in range(1, 256))
+    restore = f"{tool}-{backend.removeprefix('iptables-')}-restore"
+    with World(EMPTY) as world:
+        world.sh(f"{restore} 2>/dev/null <<'X'\n*filter\n{every}\nCOMMIT\nX")
+        assert compare_with_save(world, backend, family, tool) == 255
 
 
 def test_as_nft_prints_it() -> None:
@@ -58,9 +85,9 @@ def test_a_ruleset_survives_being_saved() -> None:
     assert msgspec.json.decode(msgspec.json.encode(ruleset), type=Ruleset) == ruleset
 
 
-def test_what_is_not_understood_says_so() -> None:
-    with World(EMPTY) as world:
-        world.sh("iptables-nft -A FORWARD -m u32 --u32 '0&0xff=1' -j DROP")
-        ruleset = call_inside(world.name("host"), whole_ruleset)
-    table, chain, rule = rules(ruleset, "iptables-nft")[0]
-    assert rule_text(table, chain, rule) == "-A FORWARD -m u32 [opaque u32] -j DROP"
+def test_what_is_not_understood_is_shown_as_it_is() -> None:
+    martian = XtMatch(name="martian", revision=7, info=b"\x01\x02\x00\x00")
+    rule = Rule(expressions=(martian, XtTarget(name="PHASER", info=b"\xff")))
+    table = Table(backend="iptables-nft", family="ip", name="filter")
+    text = rule_text(table, Chain(name="FORWARD"), rule)
+    assert text == "-A FORWARD -m martian [opaque martian revision 7 0102] -j PHASER [opaque PHASER revision 0 ff]"
