@@ -3,6 +3,7 @@
 A rule is a sequence of expressions. A legacy rule is the same: its ip header test, its matches, its target.
 """
 
+from functools import cached_property
 from typing import Literal
 
 from .expression import AnyExpression, Expression, Opaque, VerdictCode
@@ -74,6 +75,7 @@ class Set(Fact, frozen=True):
     """One nf_tables set or map. key_type is nft's own number; fields: the lengths of a concatenation's parts in bytes.
 
     flags: anonymous, constant, interval, map, timeout, eval, object, concat, expr.
+    answers: a key in hex digits -> what the kernel found for it, while the elements are not read: one or none.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Set(Fact, frozen=True):
     value_length: int = 0
     fields: tuple[int, ...] = ()
     elements: tuple[SetElement, ...] | Unknown = UNREAD
+    answers: dict[str, tuple[SetElement, ...] | Unknown] = {}
 
 
 class IpSet(Fact, frozen=True):
@@ -97,7 +100,7 @@ class IpSet(Fact, frozen=True):
     members: tuple[str, ...] | Unknown = UNREAD
 
 
-class Table(Fact, frozen=True):
+class Table(Fact, frozen=True, dict=True):
     """One table of one backend. dormant: its base chains are not hooked."""
 
     backend: Backend
@@ -108,11 +111,24 @@ class Table(Fact, frozen=True):
     chains: tuple[Chain, ...] = ()
     sets: tuple[Set, ...] = ()
 
+    @cached_property
+    def base_chains(self) -> tuple[Chain, ...]:
+        """The chains that hang in a hook."""
+        return tuple(chain for chain in self.chains if chain.hook)
+
     def chain(self, name: str) -> Chain | None:
-        return next((chain for chain in self.chains if chain.name == name), None)
+        return self._chains.get(name)
 
     def set(self, name: str) -> Set | None:
-        return next((each for each in self.sets if each.name == name), None)
+        return self._sets.get(name)
+
+    @cached_property
+    def _chains(self) -> dict[str, Chain]:
+        return {chain.name: chain for chain in self.chains}
+
+    @cached_property
+    def _sets(self) -> dict[str, Set]:
+        return {each.name: each for each in self.sets}
 
 
 class Ruleset(Fact, frozen=True):

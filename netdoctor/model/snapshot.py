@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from .firewall import Ruleset
+from .firewall import Backend, Ruleset
 from .network import (
     Address,
     ConntrackEntry,
@@ -26,8 +26,9 @@ NamespaceId = str
 """Device and inode of the namespace, "4:4026532177": its identity, whatever its names."""
 
 Subject = Literal[
-    "namespace", "peer", "device", "filters", "chains", "set", "sockets", "queues", "conntrack", "neighbourhood"
-]
+    "namespace", "peer", "device", "filters", "ruleset", "chains", "legacy-chains", "set", "element", "sockets", "queues",
+    "conntrack", "neighbourhood",
+]  # fmt: skip
 
 
 class Need(Fact, frozen=True):
@@ -37,8 +38,11 @@ class Need(Fact, frozen=True):
     peer           (nsid,)                   which namespace IFLA_LINK_NETNSID `nsid` is
     device         (device name,)            the device's sysctls
     filters        (device name,)            its tc filters, TCX and XDP programs
-    chains         (family, table, chain...) the rules of these chains
+    ruleset        ()                        every chain and set
+    chains         (family, table, chain...) the rules of these chains of nf_tables
+    legacy-chains  (family, table, chain...) the same of legacy xtables
     set            (family, table, set)      its elements
+    element        (family, table, set, key) its element for this key in hex digits
     sockets        ()                        bound sockets
     queues         ()                        the netfilter queues somebody listens on
     conntrack      ()                        the entries that stood before the probe
@@ -48,6 +52,11 @@ class Need(Fact, frozen=True):
     namespace: NamespaceId
     subject: Subject
     key: tuple[str, ...] = ()
+
+
+def chains_subject(backend: Backend) -> Literal["chains", "legacy-chains"]:
+    """Which subject the chains of a backend's table are: an nf_tables table and a legacy one may have one name."""
+    return "legacy-chains" if backend == "iptables-legacy" else "chains"
 
 
 class Namespace(Fact, frozen=True):

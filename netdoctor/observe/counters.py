@@ -12,7 +12,8 @@ from netdoctor.model.firewall import Backend, TableFamily
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.wire import NETLINK_NETFILTER, Reader, attribute, attributes, be64
 
-from .nftables import FAMILY_NUMBERS, GET_CHAIN, GET_RULE
+from .nft_sets import FAMILY_NUMBERS
+from .nftables import GET_CHAIN, GET_RULE
 from .xtables import read_legacy_counters
 
 COUNTER = b"counter\0"

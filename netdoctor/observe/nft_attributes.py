@@ -33,3 +33,15 @@ def be32(raw: bytes) -> int:
 
 def be64(raw: bytes) -> int:
     return int.from_bytes(raw[:8], "big")
+
+
+def userdata_comment(userdata: bytes) -> str:
+    """The comment in a run of (type, length, value) bytes as libnftnl writes them."""
+    offset = 0
+    while offset + 2 <= len(userdata):
+        kind, length = userdata[offset], userdata[offset + 1]
+        if kind == 0:
+            value = userdata[offset + 2 : offset + 2 + length]
+            return value.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+        offset += 2 + length
+    return ""

@@ -5,10 +5,9 @@ import os
 import struct
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
 
 from netdoctor.model import expression as e
-from netdoctor.model.firewall import Backend, Chain, Rule, Ruleset, Set, SetElement, Table, TableFamily
+from netdoctor.model.firewall import Backend, Chain, Rule, Ruleset, Set, Table, TableFamily
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.wire import (
     NETLINK_NETFILTER,
@@ -23,23 +22,20 @@ from netdoctor.netlink.wire import (
 )
 from netdoctor.walk.netfilter.compat import compat_of
 
-from . import nft_attributes as small
-from .nft_attributes import EMPTY, ZERO
-from .nft_expressions import decode_expressions, nested, verdict_of
+from .nft_attributes import userdata_comment
+from .nft_expressions import decode_expressions
+from .nft_sets import FAMILIES, FAMILY_NUMBERS, GET_SET, NOTHING, decode_set
 from .xt_ipset import read_ipsets
-from .xtables import read_legacy_tables
+from .xtables import Kept, read_legacy_tables
 
 SUBSYSTEM = 10 << 8
-GET_TABLE, GET_CHAIN, GET_RULE, GET_SET, GET_ELEMENT = (SUBSYSTEM | number for number in (1, 4, 7, 10, 13))
-FAMILIES: dict[int, TableFamily] = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-FAMILY_NUMBERS: dict[str, int] = {name: number for number, name in FAMILIES.items()}
+GET_TABLE, GET_CHAIN, GET_RULE, GET_GENERATION = (SUBSYSTEM | number for number in (1, 4, 7, 16))
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 HOOKS_OF = {"arp": ("input", "output", "forward"), "netdev": ("ingress", "egress")}
-SET_FLAGS = ("anonymous", "constant", "interval", "map", "timeout", "eval", "object", "concat", "expr")
 NOTHING_THERE = (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EAFNOSUPPORT)
-NOTHING = memoryview(bytes(8))
-GENERATION = struct.Struct("!H")
 TRIES = 3
+FEW_CHAINS = 64
+CHANGING = "changing while read"
 IPTABLES_PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 150}
 """As iptables-nft writes them: its security table runs later than the legacy one (at 50)."""
 
@@ -49,32 +45,49 @@ def read_ruleset() -> Ruleset:
 
     tables is Unknown without CAP_NET_ADMIN, or when the ruleset kept changing.
     """
+    return ruleset_and_generation(None)[0]
+
+
+def ruleset_and_generation(kept: Kept | None) -> tuple[Ruleset, int]:
+    """`read_ruleset`, with the generation of nf_tables it is of.
+
+    kept: takes large legacy tables, whose chains then come without rules (see read_legacy_tables).
+    """
     try:
-        tables = read_nft_tables()
-        legacy = read_legacy_tables()
+        tables, number = read_nft_tables()
+        legacy = read_legacy_tables(kept)
     except PermissionError:
-        return Ruleset(tables=Unknown("no permission to read rulesets (needs CAP_NET_ADMIN)"))
+        return Ruleset(tables=Unknown("no permission to read rulesets (needs CAP_NET_ADMIN)")), 0
     except Interrupted:
-        return Ruleset(tables=Unknown("changing while read"))
+        return Ruleset(tables=Unknown(CHANGING)), 0
     found = tables + legacy
-    return Ruleset(tables=found, ipsets=read_ipsets() if found else ())
+    return Ruleset(tables=found, ipsets=read_ipsets() if found else ()), number
 
 
-def read_nft_tables() -> tuple[Table, ...]:
-    """The tables of nf_tables; none where the kernel has no nf_tables. Raises PermissionError, Interrupted."""
+def read_nft_tables() -> tuple[tuple[Table, ...], int]:
+    """The tables of nf_tables and the generation they are of; none, of generation 0, where the kernel has no nf_tables.
+
+    Raises PermissionError, Interrupted.
+    """
     if not nf_tables_present():
-        return ()
+        return (), 0
     try:
         with Reader(NETLINK_NETFILTER) as reader:
             for _ in range(TRIES):
-                tables, steady = _read_tables(reader)
-                if steady:
-                    return tables
+                before = generation(reader)
+                tables = _read_tables(reader)
+                if before == generation(reader):
+                    return tables, before
     except OSError as error:
         if error.errno in NOTHING_THERE:
-            return ()
+            return (), 0
         raise
-    raise Interrupted(errno.EINTR, "changing while read")
+    raise Interrupted(errno.EINTR, CHANGING)
+
+
+def generation(reader: Reader) -> int:
+    """The number of the last change of this namespace's nf_tables."""
+    return be32(attributes(reader.get(GET_GENERATION, bytes(4))[4:])[1])
 
 
 def nf_tables_present() -> bool:
@@ -88,22 +101,19 @@ def nf_tables_present() -> bool:
         return True
 
 
-def _read_tables(reader: Reader) -> tuple[tuple[Table, ...], bool]:
-    """The tables, and whether all of it is of one generation of the ruleset."""
+def _read_tables(reader: Reader) -> tuple[Table, ...]:
     tables = reader.dump(GET_TABLE, bytes(4))
     if not tables:
-        return (), True
-    chain_messages, set_messages = reader.dump(GET_CHAIN, bytes(4)), reader.dump(GET_SET, bytes(4))
+        return ()
     chains: defaultdict[tuple[int, str], list[Chain]] = defaultdict(list)
     sets: defaultdict[tuple[int, str], list[Set]] = defaultdict(list)
-    for message in chain_messages:
+    for message in reader.dump(GET_CHAIN, bytes(4)):
         owner, chain = _chain(message)
         chains[owner].append(chain)
-    for message in set_messages:
-        owner, found = _set(message)
+    for message in reader.dump(GET_SET, bytes(4)):
+        owner, found = decode_set(message)
         sets[owner].append(found)
-    generations = {GENERATION.unpack_from(message, 2)[0] for message in (*tables, *chain_messages, *set_messages)}
-    return tuple(_table(message, chains, sets) for message in tables), len(generations) == 1
+    return tuple(_table(message, chains, sets) for message in tables)
 
 
 def _table(
@@ -151,32 +161,44 @@ def _chain(message: memoryview) -> tuple[tuple[int, str], Chain]:
     )  # fmt: skip
 
 
-def _set(message: memoryview) -> tuple[tuple[int, str], Set]:
-    parts = attributes(message[4:])
-    flags = be32(parts.get(3, NOTHING))
-    description = attributes(parts[9]) if 9 in parts else {}
-    fields = tuple(be32(attributes(field)[1]) for _, field in each(description[2])) if 2 in description else ()
-    return (message[0], text(parts[1])), Set(
-        name=text(parts[2]), handle=be64(parts.get(16, NOTHING)), key_type=be32(parts.get(4, NOTHING)),
-        key_length=be32(parts.get(5, NOTHING)), value_type=be32(parts.get(6, NOTHING)),
-        value_length=be32(parts.get(7, NOTHING)), fields=fields,
-        flags=tuple(name for bit, name in enumerate(SET_FLAGS) if flags >> bit & 1),
-    )  # fmt: skip
-
-
 def read_chains(family: str, table: str, chains: Sequence[str]) -> dict[str, tuple[Rule, ...]]:
     """The rules of just these chains. The kernel gives a chain that is not there no rules. Raises OSError."""
-    found: dict[str, tuple[Rule, ...]] = {}
+    with Reader(NETLINK_NETFILTER) as reader:
+        return rules_of(reader, family, table, chains)
+
+
+def rules_of(reader: Reader, family: str, table: str, chains: Sequence[str]) -> dict[str, tuple[Rule, ...]]:
+    """`read_chains` on an open socket; many chains of one table come in one dump of the table."""
     seen: dict[bytes, e.AnyExpression] = {}
     head = struct.pack("!BBH", FAMILY_NUMBERS[family], 0, 0) + attribute(1, table.encode() + b"\0")
-    with Reader(NETLINK_NETFILTER) as reader:
-        for chain in chains:
-            try:
-                messages = reader.dump(GET_RULE, head + attribute(2, chain.encode() + b"\0"))
-            except FileNotFoundError:
-                continue
-            found[chain] = tuple(_rule(bytes(message), line, seen) for line, message in enumerate(messages, 1))
+    if len(chains) > FEW_CHAINS:
+        return _rules_of_table(reader, head, chains, seen)
+    found: dict[str, tuple[Rule, ...]] = {}
+    for chain in chains:
+        try:
+            messages = reader.dump(GET_RULE, head + attribute(2, chain.encode() + b"\0"))
+        except FileNotFoundError:
+            continue
+        found[chain] = tuple(_rule(bytes(message), line, seen) for line, message in enumerate(messages, 1))
     return found
+
+
+def _rules_of_table(
+    reader: Reader, head: bytes, chains: Sequence[str], seen: dict[bytes, e.AnyExpression]
+) -> dict[str, tuple[Rule, ...]]:
+    """The rules of a whole table, given to their chains. Chain names come padded and NUL-terminated."""
+    found: dict[bytes, list[Rule]] = {chain.encode(): [] for chain in chains}
+    try:
+        messages = reader.dump(GET_RULE, head)
+    except FileNotFoundError:
+        return {}
+    for message in messages:
+        raw = bytes(message)
+        place = 4 + (raw[4] + 3 & ~3)
+        rules = found.get(raw[place + 4 : place + raw[place] - 1])
+        if rules is not None:
+            rules.append(_rule(raw, len(rules) + 1, seen))
+    return {chain: tuple(found[chain.encode()]) for chain in chains}
 
 
 def _rule(message: bytes, line: int, seen: dict[bytes, e.AnyExpression]) -> Rule:
@@ -217,51 +239,3 @@ def _annotations(
         elif kind is e.XtMatch and expression.name == "comment":  # type: ignore[union-attr]
             comment = expression.info.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")  # type: ignore[union-attr]
     return packets, octets, comment
-
-
-def userdata_comment(userdata: bytes) -> str:
-    """The comment in a run of (type, length, value) bytes as libnftnl writes them."""
-    offset = 0
-    while offset + 2 <= len(userdata):
-        kind, length = userdata[offset], userdata[offset + 1]
-        if kind == 0:
-            value = userdata[offset + 2 : offset + 2 + length]
-            return value.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-        offset += 2 + length
-    return ""
-
-
-def read_set(family: str, table: str, name: str) -> Set:
-    """One set with all its elements. Raises OSError (ENOENT: there is none)."""
-    head = struct.pack("!BBH", FAMILY_NUMBERS[family], 0, 0)
-    with Reader(NETLINK_NETFILTER) as reader:
-        asked = attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0")
-        _, found = _set(reader.get(GET_SET, head + asked))
-        messages = reader.dump(GET_ELEMENT, head + asked)
-    elements = tuple(
-        _element(bytes(element))
-        for message in messages
-        for _, element in each(attributes(message[4:]).get(3, NOTHING[:0]))
-    )  # fmt: skip
-    return Set(
-        name=found.name, handle=found.handle, flags=found.flags, key_type=found.key_type, key_length=found.key_length,
-        value_type=found.value_type, value_length=found.value_length, fields=found.fields, elements=elements,
-    )  # fmt: skip
-
-
-def _element(body: bytes) -> SetElement:
-    parts = small.attributes(body)
-    flags = small.be32(parts.get(3, ZERO))
-    data = small.attributes(parts[2]) if 2 in parts else {}
-    code: e.VerdictCode | Literal[""] = ""
-    chain = ""
-    if 2 in data:
-        code, chain = verdict_of(data[2])
-    return SetElement(
-        key=small.attributes(parts[1])[1] if 1 in parts else b"",
-        key_end=small.attributes(parts[10])[1] if 10 in parts else b"",
-        interval_end=bool(flags & 1), catchall=bool(flags & 2), value=data.get(1, EMPTY), verdict=code,
-        chain=chain, object=small.text(parts.get(9, EMPTY)), timeout_ms=small.be64(parts.get(4, ZERO)),
-        expires_ms=small.be64(parts.get(5, ZERO)), comment=userdata_comment(parts.get(6, EMPTY)),
-        expressions=nested(parts, 7, 11),
-    )  # fmt: skip

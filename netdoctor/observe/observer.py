@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from netdoctor.model.firewall import Chain, Set, Table
+from netdoctor.model.firewall import Ruleset
 from netdoctor.model.network import Link, Qdisc, TrafficFilter
-from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot
-from netdoctor.model.unknown import UNREAD, Unknown
+from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot, Subject
+from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.inside import Worker
 from netdoctor.netlink.wire import (
     NETLINK_NETFILTER,
@@ -37,7 +37,7 @@ from netdoctor.observe import (
     sysctls,
     traffic_control,
 )
-from netdoctor.observe import nftables as firewall
+from netdoctor.observe.rulesets import RulesetReader
 from netdoctor.target import NETNS_FOLDER, Handle, identity, named, visible
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 RTM_GETNSID = 90
 DEVICES_READ_AT_ONCE = 12
+WHOLE: tuple[Subject, ...] = ("sockets", "queues", "conntrack", "ruleset")
+RULESETS: tuple[Subject, ...] = ("ruleset", "chains", "legacy-chains", "set", "element")
 T = TypeVar("T")
 
 
@@ -57,11 +59,14 @@ class Observer:
         self.handles.setdefault(target.id, target)
         self.host, self.target = host.id, target.id
         self._readers: dict[tuple[NamespaceId, int], Reader] = {}
+        self._rulesets: dict[NamespaceId, RulesetReader] = {}
         self._searched: set[str] = set()
 
     def close(self) -> None:
         for reader in self._readers.values():
             reader.close()
+        for rulesets in self._rulesets.values():
+            rulesets.close()
         for handle in self.handles.values():
             handle.close()
         self.worker.close()
@@ -80,19 +85,12 @@ class Observer:
     def complete(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with everything read of the namespaces it holds: every chain, set, filter, sysctl and socket."""
         for key in list(snapshot.namespaces):
-            needs = [Need(namespace=key, subject=one) for one in ("sockets", "queues", "conntrack")]
+            needs = [Need(namespace=key, subject=one) for one in WHOLE]
             namespace = snapshot.namespaces[key]
             if not isinstance(namespace.links, Unknown):
                 for link in namespace.links:
                     needs.append(Need(namespace=key, subject="device", key=(link.name,)))
                     needs.append(Need(namespace=key, subject="filters", key=(link.name,)))
-            for table in namespace.ruleset.tables if not isinstance(namespace.ruleset.tables, Unknown) else ():
-                unread = tuple(chain.name for chain in table.chains if chain.rules == UNREAD)
-                if unread:
-                    needs.append(Need(namespace=key, subject="chains", key=(table.family, table.name, *unread)))
-                needs += [
-                    Need(namespace=key, subject="set", key=(table.family, table.name, one.name)) for one in table.sets
-                ]
             snapshot = self.answer(snapshot, needs)
             snapshot = self._with(snapshot, self._with_more_sysctls(snapshot.namespaces[key]))
         return replace(snapshot, complete=True)
@@ -128,11 +126,11 @@ class Observer:
         if need.subject == "neighbourhood":
             return self._read_everything_visible(snapshot)
         namespace = snapshot.namespaces[need.namespace]
+        if need.subject in RULESETS:
+            return self._with(snapshot, self._ruleset(namespace, need))
         answers = {
             "device": self._device,
             "filters": self._filters,
-            "chains": self._chains,
-            "set": self._set,
             "sockets": self._sockets,
             "queues": self._queues,
             "conntrack": self._conntrack,
@@ -193,7 +191,7 @@ class Observer:
             filters={link.name: _filters_of(route, link, carried) for link in few},
             policies=_known(lambda: ipsec.read_policies(xfrm), "IPsec policies") if xfrm else (),
             states=_known(lambda: ipsec.read_states(xfrm), "IPsec states") if xfrm else (),
-            ruleset=firewall.read_ruleset(),
+            ruleset=self._rulesets.setdefault(key, RulesetReader()).begin(),
             conntrack=_known(lambda: conntrack.read_table(self._reader_here(key, NETLINK_NETFILTER)), "conntrack")
             if tracked
             else Unknown("connection tracking is not in use"),
@@ -280,48 +278,17 @@ class Observer:
         found = self.inside(namespace.id, lambda: _filters_of(reader, link, qdiscs)) if link is not None else ()
         return replace(namespace, filters={**namespace.filters, key[0]: found})
 
-    def _chains(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
-        family, table, *chains = key
-        found = self.inside(
-            namespace.id, lambda: _known(lambda: firewall.read_chains(family, table, tuple(chains)), "firewall rules")
-        )
-
-        def filled(chain: Chain) -> Chain:
-            if chain.name not in chains:
-                return chain
-            return replace(chain, rules=found if isinstance(found, Unknown) else found.get(chain.name, ()))
-
-        return self._with_table(
-            namespace, family, table, lambda one: replace(one, chains=tuple(filled(chain) for chain in one.chains))
-        )
-
-    def _set(self, namespace: Namespace, key: tuple[str, ...]) -> Namespace:
-        family, table, name = key
-        found = self.inside(
-            namespace.id, lambda: _known(lambda: firewall.read_set(family, table, name), "set elements")
-        )
-
-        def filled(one: Set) -> Set:
-            if one.name != name:
-                return one
-            return replace(one, elements=found) if isinstance(found, Unknown) else found
-
-        return self._with_table(
-            namespace, family, table, lambda one: replace(one, sets=tuple(filled(entry) for entry in one.sets))
-        )
-
-    @staticmethod
-    def _with_table(namespace: Namespace, family: str, name: str, change: Callable[[Table], Table]) -> Namespace:
-        tables = namespace.ruleset.tables
-        if isinstance(tables, Unknown):
-            return namespace
-        changed = tuple(
-            change(table)
-            if table.family == family and table.name == name and table.backend != "iptables-legacy"
-            else table
-            for table in tables
-        )
-        return replace(namespace, ruleset=replace(namespace.ruleset, tables=changed))
+    def _ruleset(self, namespace: Namespace, need: Need) -> Namespace:
+        """With a piece of the ruleset: the rules of chains, a set's elements or its answer to one key."""
+        reader, key, found = self._rulesets[namespace.id], need.key, namespace.ruleset
+        calls: dict[str, Callable[[], Ruleset]] = {
+            "ruleset": lambda: reader.whole(found),
+            "chains": lambda: reader.chains(found, key[0], key[1], key[2:]),
+            "legacy-chains": lambda: reader.legacy_chains(found, key[0], key[1], key[2:]),
+            "set": lambda: reader.sets(found, key[0], key[1], key[2:]),
+            "element": lambda: reader.element(found, key[0], key[1], key[2], key[3]),
+        }
+        return replace(namespace, ruleset=self.inside(namespace.id, calls[need.subject]))
 
     def _sockets(self, namespace: Namespace, _: tuple[str, ...]) -> Namespace:
 

@@ -15,7 +15,7 @@ from netdoctor.fix.seen import known, link_named, sysctl
 from netdoctor.fix.transaction import run
 from netdoctor.model.change import Change, DeleteChain, DeleteRule, SetSysctl
 from netdoctor.model.firewall import Chain
-from netdoctor.model.snapshot import Namespace, Need, Snapshot
+from netdoctor.model.snapshot import Namespace, Need, Snapshot, chains_subject
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.inside import Worker
 from netdoctor.observe.observer import Observer
@@ -46,10 +46,12 @@ def destroy(name: str, *, dry_run: bool = False) -> Outcome:
 
 def _with_chains(observer: Observer, snapshot: Snapshot, built: Built) -> Snapshot:
     """The snapshot with the chains read that hold our rules, and all of NAT: others may forward too."""
-    places = {(at.family, at.table, at.chain) for each in built.records if (at := getattr(each.undo, "at", None))}
+    records = (getattr(each.undo, "at", None) for each in built.records)
+    places = {(chains_subject(at.backend), at.family, at.table, at.chain) for at in records if at}
     for table in known(snapshot.namespaces[snapshot.host].ruleset.tables):
-        places |= {(table.family, table.name, chain.name) for chain in table.chains if chain.type == "nat"}
-    unread = [Need(namespace=snapshot.host, subject="chains", key=key) for key in sorted(places)]
+        subject = chains_subject(table.backend)
+        places |= {(subject, table.family, table.name, chain.name) for chain in table.chains if chain.type == "nat"}
+    unread = [Need(namespace=snapshot.host, subject=place[0], key=place[1:]) for place in sorted(places)]
     return observer.answer(snapshot, unread)
 
 

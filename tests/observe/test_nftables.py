@@ -11,7 +11,8 @@ from netdoctor.model.expression import Cmp, Counter, Meta, Opaque, Verdict
 from netdoctor.model.firewall import Ruleset, Table
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.observe.nft_expressions import decode
-from netdoctor.observe.nftables import read_chains, read_ruleset, read_set
+from netdoctor.observe.nft_sets import read_set
+from netdoctor.observe.nftables import read_chains, read_ruleset
 from netdoctor.walk.netfilter.encode import encode
 
 EMPTY = Topology(title="A lone namespace", roles=("host",))

@@ -21,7 +21,7 @@ def base_chains(ruleset: Ruleset, family: HookFamily, hook: str, device: str = "
         (table, chain)
         for table in ruleset.tables
         if _sees(table, family, hook) and not table.dormant
-        for chain in table.chains
+        for chain in table.base_chains
         if chain.hook == hook and (not chain.devices or device in chain.devices)
     ]
     youngest_first = _by_registration(hooked)[::-1]

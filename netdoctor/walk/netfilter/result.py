@@ -128,7 +128,7 @@ class Assumption(msgspec.Struct, frozen=True, kw_only=True):
 class RulesetNeed(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be read before evaluation can go on; subject and key as in model.snapshot.Need."""
 
-    subject: Literal["chains", "set"]
+    subject: Literal["chains", "legacy-chains", "set", "element"]
     key: tuple[str, ...]
 
 

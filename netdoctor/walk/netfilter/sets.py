@@ -14,14 +14,38 @@ def look_up(state: State, name: str, register: int) -> SetElement | Unknown | Pe
     found = state.set(name)
     if found is None:
         return Unknown(f"set {name} was not seen")
-    if isinstance(found.elements, Unknown):
-        table = state.base.table
-        if found.elements == UNREAD:
-            return Pending(needs=(RulesetNeed(subject="set", key=(table.family, table.name, name)),))
+    if isinstance(found.elements, Unknown) and found.elements != UNREAD:
         return Unknown(f"the elements of set {name} could not be read: {found.elements.why}")
+    whole = Pending(needs=(RulesetNeed(subject="set", key=(state.base.table.family, state.base.table.name, name)),))
     if name in state.touched_sets:
-        return Unknown(f"rules before this one change set {name} as packets pass")
-    return find(found, found.elements, state.registers.load(register, found.key_length))
+        unread = found.elements == UNREAD
+        return whole if unread else Unknown(f"rules before this one change set {name} as packets pass")
+    bits = state.registers.load(register, found.key_length)
+    if isinstance(found.elements, Unknown):
+        return _asked(found, bits, whole)
+    return _settled(found, find(found, found.elements, bits))
+
+
+def _asked(found: Set, bits: Bits, whole: Pending) -> SetElement | Unknown | Pending | None:
+    """The kernel's answer for this key. The set is read whole where the rule's text shows it (an anonymous one), where
+    bits of the key are hidden, and where the answer leaves a doubt."""
+    if "anonymous" in found.flags or not bits.known:
+        return whole
+    key = bits.value.hex()
+    answer = found.answers.get(key)
+    if answer is None:
+        return Pending(needs=(RulesetNeed(subject="element", key=(*whole.needs[0].key, key)),))
+    if isinstance(answer, Unknown):
+        return Unknown(f"set {found.name} could not be asked: {answer.why}")
+    hit = _settled(found, answer[0] if answer else None)
+    return whole if isinstance(hit, Unknown) else hit
+
+
+def _settled(found: Set, hit: SetElement | Unknown | None) -> SetElement | Unknown | None:
+    """An element that counts packets may be used up."""
+    if isinstance(hit, SetElement) and any(isinstance(each, Limit | Quota | Connlimit) for each in hit.expressions):
+        return Unknown(f"an element of set {found.name} counts packets")
+    return hit
 
 
 def find(found: Set, elements: tuple[SetElement, ...], bits: Bits) -> SetElement | Unknown | None:
@@ -34,10 +58,7 @@ def find(found: Set, elements: tuple[SetElement, ...], bits: Bits) -> SetElement
         hit = _concatenated(found, elements, bits.value) if found.fields else _interval(elements, bits.value)
     else:
         hit = next((each for each in elements if not each.catchall and each.key == bits.value), None)
-    hit = hit or catchall
-    if hit is not None and any(isinstance(expression, Limit | Quota | Connlimit) for expression in hit.expressions):
-        return Unknown(f"an element of set {found.name} counts packets")
-    return hit
+    return hit or catchall
 
 
 def _could_be(found: Set, element: SetElement, bits: Bits) -> bool:
@@ -59,12 +80,16 @@ def _interval(elements: tuple[SetElement, ...], key: bytes) -> SetElement | None
     return None if best.key_end and key > best.key_end else best
 
 
-def _concatenated(found: Set, elements: tuple[SetElement, ...], key: bytes) -> SetElement | None:
-    """Every field within its own range."""
-    for element in elements:
-        if not element.catchall and _fields_within(found.fields, element.key, element.key_end or element.key, key):
-            return element
-    return None
+def _concatenated(found: Set, elements: tuple[SetElement, ...], key: bytes) -> SetElement | Unknown | None:
+    """Every field within its own range. Elements may overlap: which of them the kernel takes no dump tells."""
+    hits = [
+        element
+        for element in elements
+        if not element.catchall and _fields_within(found.fields, element.key, element.key_end or element.key, key)
+    ]
+    if len({(one.value, one.verdict, one.chain, one.object, one.expressions) for one in hits}) > 1:
+        return Unknown(f"{len(hits)} overlapping elements of {found.name} take it, to different ends")
+    return hits[0] if hits else None
 
 
 def _fields_within(fields: tuple[int, ...], low: bytes, high: bytes, key: bytes) -> bool:

@@ -6,6 +6,7 @@ import msgspec
 
 from netdoctor.model.expression import Lookup, Verdict
 from netdoctor.model.firewall import Chain, Rule
+from netdoctor.model.snapshot import chains_subject
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.walk.choices import Choices
 from netdoctor.walk.packet import Packet
@@ -253,30 +254,32 @@ class _Walk:
     def rules_of(self, chain: Chain) -> tuple[Rule, ...]:
         if chain.rules == UNREAD:
             table = self.base.table
-            raise Unread((RulesetNeed(subject="chains", key=(table.family, table.name, chain.name)),))
+            key = (table.family, table.name, chain.name)
+            raise Unread((RulesetNeed(subject=chains_subject(table.backend), key=key),))
         if isinstance(chain.rules, Unknown):
             raise Unreadable(f"chain {chain.name} could not be read: {chain.rules.why}")
         return chain.rules
 
     def chains_need(self, origin: Chain, name: str) -> RulesetNeed:
         """The chain jumped to; with it what else the origin's rules jump to, when that is not much."""
-        table, names = self.base.table, [name]
-        for rule in () if isinstance(origin.rules, Unknown) else origin.rules:
+        table, names = self.base.table, {name: None}
+        rules = () if isinstance(origin.rules, Unknown) else origin.rules
+        for rule in rules if len(rules) <= TOGETHER else ():
             last = rule.expressions[-1] if rule.expressions else None
-            if isinstance(last, Verdict) and last.chain and last.chain not in names:
+            if isinstance(last, Verdict) and last.chain:
                 target = table.chain(last.chain)
-                names += [last.chain] if target is not None and target.rules == UNREAD else []
-        return RulesetNeed(subject="chains", key=(table.family, table.name, *names[:TOGETHER]))
+                names |= {last.chain: None} if target is not None and target.rules == UNREAD else {}
+        return RulesetNeed(subject=chains_subject(table.backend), key=(table.family, table.name, *names))
 
     def needs_of(self, chain: Chain, pending: Pending) -> tuple[RulesetNeed, ...]:
-        """The set looked up; with it the other unread sets of this chain's rules, when they are not many."""
-        table, needs = self.base.table, list(pending.needs)
-        for rule in () if isinstance(chain.rules, Unknown) else chain.rules:
+        """The set looked up; with it the other unread anonymous sets of a short chain's rules."""
+        table, needs = self.base.table, dict.fromkeys(pending.needs)
+        rules = () if isinstance(chain.rules, Unknown) else chain.rules
+        for rule in rules if len(rules) <= TOGETHER else ():
             for each in rule.expressions:
                 found = table.set(each.set) if isinstance(each, Lookup) else None
-                if found is not None and found.elements == UNREAD and len(needs) < TOGETHER:
-                    need = RulesetNeed(subject="set", key=(table.family, table.name, found.name))
-                    needs += [] if need in needs else [need]
+                if found is not None and found.elements == UNREAD and "anonymous" in found.flags:
+                    needs[RulesetNeed(subject="set", key=(table.family, table.name, found.name))] = None
         return tuple(needs)
 
     def result(self, final: Final) -> ChainResult:

@@ -8,15 +8,14 @@ import struct
 import time
 from typing import NamedTuple
 
-import msgspec
 from lab import World
 from lab.topology import Topology
 
-from netdoctor.model.firewall import Ruleset, Table
+from netdoctor.model.firewall import Ruleset
 from netdoctor.model.network import Link
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.inside import Worker
-from netdoctor.observe.nftables import read_chains, read_ruleset, read_set
+from netdoctor.observe.rulesets import RulesetReader
 from netdoctor.walk.netfilter import ChainResult, HookFacts, base_chains, evaluate
 from netdoctor.walk.packet import ICMP, TCP, UDP, ConntrackView, Packet
 
@@ -145,18 +144,13 @@ class Forwarding:
 
 def whole_ruleset() -> Ruleset:
     """Everything of the calling thread's namespace, rules and set elements included."""
-    found = read_ruleset()
+    reader = RulesetReader()
+    try:
+        found = reader.whole(reader.begin())
+    finally:
+        reader.close()
     assert not isinstance(found.tables, Unknown)
-    return msgspec.structs.replace(found, tables=tuple(_whole(table) for table in found.tables))
-
-
-def _whole(table: Table) -> Table:
-    if table.backend == "iptables-legacy":
-        return table
-    rules = read_chains(table.family, table.name, [chain.name for chain in table.chains])
-    chains = tuple(msgspec.structs.replace(chain, rules=rules[chain.name]) for chain in table.chains)
-    sets = tuple(read_set(table.family, table.name, each.name) for each in table.sets)
-    return msgspec.structs.replace(table, chains=chains, sets=sets)
+    return found
 
 
 def as_packet(probe: Probe) -> Packet:

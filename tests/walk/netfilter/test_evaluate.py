@@ -1,6 +1,7 @@
 """The three values: what is sure, what is doubtful and why, what has to be read first."""
 
 import msgspec
+import pytest
 from lab import World
 from lab.topology import Topology
 from walk.netfilter.forwarding import whole_ruleset
@@ -107,10 +108,21 @@ def test_chains_that_were_not_read_are_asked_for_together() -> None:
     assert [(need.subject, need.key) for need in found.needs] == [("chains", ("ip", "t", "u", "v"))]
 
 
-def test_a_set_that_was_not_read_is_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("flags", "need"), [((), ("element", ("ip", "t", "s", "00000000"))), (("anonymous",), ("set", ("ip", "t", "s")))]
+)
+def test_a_set_that_was_not_read_is_asked_for(flags: tuple[str, ...], need: tuple[str, tuple[str, ...]]) -> None:
     asked = rule(Meta(key="mark", register=1), Lookup(set="s", register=1), DROP)
-    found = evaluate(base(asked, sets=(Set(name="s", key_length=4, elements=UNREAD),)), PACKET, HookFacts())
-    assert [(need.subject, need.key) for need in found.needs] == [("set", ("ip", "t", "s"))]
+    unread = Set(name="s", key_length=4, elements=UNREAD, flags=flags)
+    found = evaluate(base(asked, sets=(unread,)), PACKET, HookFacts())
+    assert [(need.subject, need.key) for need in found.needs] == [need]
+
+
+@pytest.mark.parametrize(("answer", "verdict"), [((), "accept"), ((SetElement(key=bytes(4)),), "drop")])
+def test_the_kernels_answer_for_a_key_decides(answer: tuple[SetElement, ...], verdict: str) -> None:
+    asked = rule(Meta(key="mark", register=1), Lookup(set="s", register=1), DROP)
+    known = Set(name="s", key_length=4, answers={"00000000": answer})
+    assert evaluate(base(asked, sets=(known,)), PACKET, HookFacts()).verdict == verdict
 
 
 def test_a_chain_that_cannot_be_read_is_unknown() -> None:
