@@ -3,19 +3,9 @@
 from typing import Final
 
 from netdoctor.checks import ground
-from netdoctor.checks.ownership import owner_of, reverts
-from netdoctor.model.change import (
-    ChainRef,
-    Change,
-    DeleteQdisc,
-    DeleteRule,
-    DeleteXfrmPolicy,
-    InsertRule,
-    ReplaceRule,
-    SetChainPolicy,
-)
+from netdoctor.checks.ownership import owner_of_rule, reverts
+from netdoctor.model.change import Change, DeleteQdisc, DeleteXfrmPolicy
 from netdoctor.model.diagnosis import Cause
-from netdoctor.model.firewall import Rule
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.model.unknown import Unknown
@@ -24,7 +14,6 @@ from netdoctor.walk.ipsec import policy_text
 ID: Final = "firewall"
 LAYER: Final = "firewall"
 KINDS = ("hook", "traffic-control", "xfrm")
-GENERAL_WORDS = {"-A", "-j", "DROP", "REJECT", "--reject-with", "counter", "drop", "reject", "packets", "bytes"}
 CAUSES = {
     "rule-drops": "A firewall rule drops the packet. With nf_tables, an accept in one table does not end the others: each base "
     "chain of a hook must let the packet pass. Verify: the rule's counter grows with each try. Fix: delete or narrow the rule.",
@@ -49,10 +38,7 @@ CAUSES = {
 
 def cause(step: Step, snapshot: Snapshot) -> Cause:
     """The rule, filter or policy that stops the packet, told with its repair."""
-    facts = step.facts
-    owner = owner_of(
-        facts.get("chain", ""), facts.get("table", ""), facts.get("in_device", ""), facts.get("out_device", "")
-    )
+    owner, changes, lasting, advice = _repair(step, snapshot)
     return Cause(
         slug=step.cause,
         layer=LAYER,
@@ -61,13 +47,41 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         summary=step.summary + _detail(step),
         expected="the flow is accepted",
         observed=step.because[0].text if step.because else "",
-        evidence=ground.evidence(step),
-        changes=_changes(step, snapshot),
-        advice=_advice(step),
+        evidence=(*ground.evidence(step), *_whereabouts(step, snapshot)),
+        changes=changes,
+        advice=(*advice, *_advice(step)),
         owner=owner,
         reverts=reverts(owner) or "a firewall reload brings back what its configuration says",
-        lasting="change the configuration that loads this ruleset (nftables.conf, iptables-persistent, firewalld, ufw, the runtime)",
+        lasting=lasting,
     )
+
+
+def _repair(step: Step, snapshot: Snapshot) -> tuple[str, tuple[Change, ...], str, tuple[str, ...]]:
+    """Whose it is, what mends it, how that lasts, what else a person can do."""
+    if step.kind == "xfrm":
+        return "", _drop_policy(step, snapshot), "change what installs the policy (ipsec.conf, swanctl.conf)", ()
+    if step.kind == "traffic-control":
+        return "", _drop_qdisc(step, snapshot), "change what installs the filter at boot", ()
+    from netdoctor.checks import passage, permanence
+
+    owner = owner_of_rule(step.facts, ground.find_table(snapshot, step.namespace, ground.chain_ref(step.facts)))
+    changes = passage.changes(step, snapshot, owner)
+    return owner, changes, permanence.lasting(step, snapshot, changes, owner), permanence.advice(step, owner)
+
+
+def _whereabouts(step: Step, snapshot: Snapshot) -> tuple[str, ...]:
+    """The chains the packet came through, the policy that waits at their end, the rule's number."""
+    facts = step.facts
+    if step.kind != "hook":
+        return ()
+    path = facts.get("path", facts["chain"])
+    first = path.partition(" -> ")[0]
+    base = ground.find_chain(snapshot, step.namespace, ground.chain_ref(facts, first))
+    policy = f", policy of {first}: {base.policy}" if base else ""
+    number = f"line {facts['line']}" if facts.get("line", "0") != "0" else ""
+    number += f", handle {facts['handle']}" if number and facts.get("handle", "0") != "0" else ""
+    place = f"{facts['backend']} {facts['family']} {facts['table']}"
+    return (f"chain path: {place} {path}{' (' + number + ')' if number else ''}{policy}",)
 
 
 def _object(step: Step) -> str:
@@ -76,7 +90,7 @@ def _object(step: Step) -> str:
         return f"IPsec (xfrm) policy {facts.get('policy', '')}"
     if step.kind == "traffic-control":
         return f"tc {facts.get('kind', 'filter')} {facts.get('side', '')} filter on {facts['link']}".replace("  ", " ")
-    place = f"{facts['backend']} {facts['family']} {facts['table']} {facts['chain']}"
+    place = f"{facts['backend']} {facts['family']} {facts['table']} {facts.get('path', facts['chain'])}"
     return (
         f"{place} rule {facts['line']}: {facts['rule']}"
         if facts.get("line", "0") != "0"
@@ -91,91 +105,6 @@ def _detail(step: Step) -> str:
     if step.cause == "policy-drops":
         return f" ({facts['chain']} policy drop: no rule accepts {facts.get('source')} -> {facts.get('destination')})"
     return f" ({facts['rule']})"
-
-
-def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    if step.kind == "xfrm":
-        return _drop_policy(step, snapshot)
-    if step.kind == "traffic-control":
-        return _drop_qdisc(step, snapshot)
-    facts = step.facts
-    if step.cause == "queue-unserved":
-        return _bypass(step, snapshot)
-    if facts.get("family") in ("bridge", "arp", "netdev"):
-        if facts.get("line", "0") == "0":
-            return (SetChainPolicy(namespace=step.namespace, at=ground.chain_ref(facts), policy="accept"),)
-        return _delete(step, snapshot)
-    if facts.get("line", "0") == "0":
-        return _accept(step, snapshot, at_line=_before_goto(step, snapshot))
-    if _is_catch_all(step, snapshot):
-        return _accept(step, snapshot, at_line=int(facts["line"]))
-    return _delete(step, snapshot)
-
-
-def _delete(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    at = ground.chain_ref(step.facts)
-    rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
-    return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
-
-
-def _bypass(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    """The queue rule as it is, but passing packets on while no program listens."""
-    from netdoctor.walk.netfilter import bypassing
-
-    at = ground.chain_ref(step.facts)
-    rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
-    after = bypassing(rule) if rule else None
-    return (ReplaceRule(namespace=step.namespace, at=at, before=rule, after=after),) if rule and after else ()
-
-
-def _is_catch_all(step: Step, snapshot: Snapshot) -> bool:
-    """The last rule of a chain that has accepts before it and tests nothing itself: a policy in the form of a rule."""
-    facts = step.facts
-    chain = ground.find_chain(snapshot, step.namespace, ground.chain_ref(facts))
-    if (
-        chain is None
-        or isinstance(chain.rules, Unknown)
-        or len(chain.rules) < 2
-        or chain.rules[-1].line != int(facts["line"])
-    ):
-        return False
-    words = [word for word in facts["rule"].split() if word not in GENERAL_WORDS and word != facts["chain"]]
-    return all(
-        word.startswith(("icmp", "type", "with", "admin", "host", "port", "tcp", "#", "handle")) or word.isdigit()
-        for word in words
-    )
-
-
-def _before_goto(step: Step, snapshot: Snapshot) -> int:
-    """The line of the first goto of the chain: what comes after it may never be asked. 0, the end, without one."""
-    chain = ground.find_chain(snapshot, step.namespace, ground.chain_ref(step.facts))
-    for rule in chain.rules if chain is not None and not isinstance(chain.rules, Unknown) else ():
-        if any(getattr(one, "code", "") == "goto" for one in rule.expressions):
-            return rule.line
-    return 0
-
-
-def _accept(step: Step, snapshot: Snapshot, *, at_line: int) -> tuple[Change, ...]:
-    """A rule that accepts just this traffic: by the interfaces it crosses, answers by their state."""
-    facts = step.facts
-    at = ground.chain_ref(facts)
-    rule = _accept_rule(step, snapshot, at)
-    return (InsertRule(namespace=step.namespace, at=at, rule=rule, line=at_line),) if rule else ()
-
-
-def _accept_rule(step: Step, snapshot: Snapshot, at: ChainRef) -> Rule | None:
-    from netdoctor.walk.netfilter import RuleSpec, compose
-
-    facts = step.facts
-    family = "ip6" if facts.get("packet_family") == "6" else "ip"
-    answers = facts.get("ct_state") in ("established", "related")
-    spec = RuleSpec(
-        verdict="accept",
-        in_device=facts.get("in_device", "") if facts["hook"] != "output" else "",
-        out_device=facts.get("out_device", "") if facts["hook"] != "input" else "",
-        ct_states=("related", "established") if answers else (),
-    )
-    return compose(spec, at.backend, at.family if at.family in ("ip", "ip6", "inet") else family)  # type: ignore[arg-type]
 
 
 def _drop_policy(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:

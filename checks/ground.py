@@ -103,17 +103,14 @@ def tables(snapshot: Snapshot, key: NamespaceId) -> tuple[Table, ...]:
     return () if isinstance(found, Unknown) else found
 
 
+def find_table(snapshot: Snapshot, key: NamespaceId, at: ChainRef) -> Table | None:
+    wanted = (at.backend, at.family, at.table)
+    return next((one for one in tables(snapshot, key) if (one.backend, one.family, one.name) == wanted), None)
+
+
 def find_chain(snapshot: Snapshot, key: NamespaceId, at: ChainRef) -> Chain | None:
-    return next(
-        (
-            chain
-            for table in tables(snapshot, key)
-            if (table.backend, table.family, table.name) == (at.backend, at.family, at.table)
-            for chain in table.chains
-            if chain.name == at.chain
-        ),
-        None,
-    )
+    table = find_table(snapshot, key, at)
+    return table.chain(at.chain) if table else None
 
 
 def chain_ref(facts: dict[str, str], chain: str = "") -> ChainRef:

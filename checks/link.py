@@ -6,7 +6,7 @@ Container, cable (veth), bridge and tunnel: the first things that a frame needs.
 from typing import Final
 
 from netdoctor.checks import ground
-from netdoctor.checks.ownership import owner_of
+from netdoctor.checks.ownership import owner_of_device
 from netdoctor.model.change import Change, DeleteFdbEntry, SetBridge, SetBridgePort, SetLink
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
@@ -64,7 +64,7 @@ PORT_OPTIONS = {
 def cause(step: Step, snapshot: Snapshot) -> Cause:
     """The fault of an interface, a bridge port or a tunnel, told with its repair."""
     device = step.facts.get("link", step.device)
-    owner = owner_of(device, step.facts.get("bridge", ""))
+    owner = owner_of_device(device) or owner_of_device(step.facts.get("bridge", ""))
     return Cause(
         slug=step.cause,
         layer=LAYER,

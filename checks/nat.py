@@ -3,7 +3,7 @@
 from typing import Final
 
 from netdoctor.checks import ground
-from netdoctor.checks.ownership import owner_of, reverts
+from netdoctor.checks.ownership import owner_of_translation, reverts
 from netdoctor.model.change import AddChain, ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.firewall import Backend, Chain, Table
@@ -39,7 +39,8 @@ CAUSES = {
 def cause(step: Step, snapshot: Snapshot) -> Cause:
     """The missing or wrong translation, told with its repair."""
     facts = step.facts
-    owner = owner_of(facts.get("chain", ""), facts.get("table", ""))
+    at = ground.chain_ref(facts) if facts.get("rule") else None
+    owner = owner_of_translation(facts, ground.find_table(snapshot, step.namespace, at) if at else None)
     return Cause(
         slug=step.cause,
         layer=LAYER,

@@ -458,7 +458,7 @@ def _packet_facts(packet: Packet) -> dict[str, str]:
     return {
         "source": packet.source, "destination": packet.destination, "in_device": packet.in_device,
         "out_device": packet.out_device, "protocol": str(packet.protocol), "port": str(packet.destination_port),
-        "packet_family": str(packet.family),
+        "packet_family": str(packet.family), "ether_type": hex(packet.ether_type),
         "ct_state": packet.conntrack.state if packet.conntrack else "",
         "ct_direction": packet.conntrack.direction if packet.conntrack else "",
     }  # fmt: skip

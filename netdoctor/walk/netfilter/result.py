@@ -199,4 +199,5 @@ class RuleSpec(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Literal["", "tcp", "udp", "icmp", "icmpv6"] = ""
     destination_port: int = 0
     ct_states: tuple[str, ...] = ()
+    ether_type: Literal["", "ip", "ip6", "arp"] = ""
     comment: str = ""

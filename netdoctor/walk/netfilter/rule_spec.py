@@ -16,6 +16,7 @@ from .xt_structs import comment_info, conntrack_info_bytes, masquerade_info, tcp
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
 CT_BITS = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+ETHER_TYPES = {"ip": 0x0800, "ip6": 0x86DD, "arp": 0x0806}
 IFNAMSIZ = 16
 AmendedField = Literal["in_device", "out_device", "source", "destination"]
 
@@ -42,7 +43,10 @@ def _header(spec: RuleSpec, native: bool, family: TableFamily) -> tuple[e.AnyExp
         protocol = (e.Meta(key="l4proto", register=1), _equal(bytes([PROTOCOLS[spec.protocol]])))
     addresses = _address("source", spec.source) + _address("destination", spec.destination)
     needs_family = native and family not in ("ip", "ip6") and (addresses or spec.protocol in ("icmp", "icmpv6"))
-    if needs_family:
+    if spec.ether_type or (needs_family and family in ("bridge", "netdev")):
+        number = ETHER_TYPES[spec.ether_type or ("ip" if version == 4 else "ip6")]
+        addresses = (e.Meta(key="protocol", register=1), _equal(number.to_bytes(2, "big")), *addresses)
+    elif needs_family:
         addresses = (e.Meta(key="nfproto", register=1), _equal(b"\x02" if version == 4 else b"\x0a"), *addresses)
     port = _port(spec)
     return (*devices, *addresses, *protocol, *port) if native else (*devices, *protocol, *addresses, *port)
