@@ -1,5 +1,7 @@
 """Expressions that test or transform registers: cmp, range, bitwise, byteorder, lookup, and the ones that count."""
 
+from typing import Literal
+
 from netdoctor.model.expression import Bitwise, Byteorder, Cmp, Connlimit, Limit, Lookup, Quota, Range
 from netdoctor.model.firewall import SetElement
 from netdoctor.model.unknown import Unknown
@@ -14,37 +16,59 @@ def cmp(state: State, expression: Cmp) -> Outcome:
     if expression.operator in ("eq", "neq"):
         same = bits.equals(expression.value)
         return same if isinstance(same, Unknown) else same == (expression.operator == "eq")
-    if not bits.known:
-        return Unknown(bits.why)
+    low, high, value = bits.least, bits.most, expression.value
     match expression.operator:
         case "lt":
-            return bits.value < expression.value
+            return _sure(high < value, low >= value, bits)
         case "lte":
-            return bits.value <= expression.value
+            return _sure(high <= value, low > value, bits)
         case "gt":
-            return bits.value > expression.value
-    return bits.value >= expression.value
+            return _sure(low > value, high <= value, bits)
+    return _sure(low >= value, high < value, bits)
+
+
+def _sure(yes: bool, no: bool, bits: Bits) -> Outcome:
+    return True if yes else False if no else Unknown(bits.why)
 
 
 def within(state: State, expression: Range) -> Outcome:
     bits = state.registers.load(expression.register, len(expression.low))
-    if not bits.known:
-        return Unknown(bits.why)
-    return (expression.low <= bits.value <= expression.high) == (expression.operator == "eq")
+    low, high = bits.least, bits.most
+    inside = expression.low <= low and high <= expression.high
+    outside = high < expression.low or low > expression.high
+    return _sure(inside, outside, bits) if expression.operator == "eq" else _sure(outside, inside, bits)
 
 
 def bitwise(state: State, expression: Bitwise) -> Outcome:
     bits = state.registers.load(expression.source, expression.length)
-    if expression.operation == "bool":
-        value = bytes(v & m ^ x for v, m, x in zip(bits.value, expression.mask, expression.xor, strict=False))
-        hidden = bytes(h & m for h, m in zip(bits.hidden, expression.mask, strict=False))
-        result = Bits(value, hidden, bits.why)
-    elif bits.known:
-        result = Bits(_shifted(bits.value, expression))
-    else:
-        result = hidden_bits(expression.length, bits.why)
+    match expression.operation:
+        case "bool":
+            value = bytes(v & m ^ x for v, m, x in zip(bits.value, expression.mask, expression.xor, strict=False))
+            hidden = bytes(h & m for h, m in zip(bits.hidden, expression.mask, strict=False))
+            result = Bits(value, hidden, bits.why if any(hidden) else "")
+        case "lshift" | "rshift":
+            hidden = _shifted(bits.hidden.ljust(len(bits.value), b"\0"), expression)
+            result = Bits(_shifted(bits.value, expression), hidden, bits.why)
+        case "and" | "or" | "xor":
+            result = _joined(bits, state.registers.load(expression.second, expression.length), expression.operation)
     state.registers.store(expression.destination, result)
     return True
+
+
+def _joined(one: Bits, two: Bits, operation: Literal["and", "or", "xor"]) -> Bits:
+    """Two registers joined bit by bit. A known zero makes an and known, a known one an or."""
+    size = len(one.value)
+    mine, theirs = int.from_bytes(one.value, "big"), int.from_bytes(two.value, "big")
+    dark, darker = (int.from_bytes(bits.hidden.ljust(size, b"\0"), "big") for bits in (one, two))
+    match operation:
+        case "and":
+            value, settled = mine & theirs, (~mine & ~dark) | (~theirs & ~darker)
+        case "or":
+            value, settled = mine | theirs, (mine & ~dark) | (theirs & ~darker)
+        case "xor":
+            value, settled = mine ^ theirs, 0
+    hidden = (dark | darker) & ~settled & (1 << size * 8) - 1
+    return Bits((value & ~hidden).to_bytes(size, "big"), hidden.to_bytes(size, "big"), one.why or two.why)
 
 
 def _shifted(value: bytes, expression: Bitwise) -> bytes:
@@ -107,10 +131,15 @@ def _undecided(state: State, expression: Lookup, why: Unknown) -> Outcome:
 
 
 def counting(state: State, expression: Limit | Quota | Connlimit) -> Outcome:
-    """Rules that count packets, bytes or connections: the count at our packet's arrival cannot be foreseen."""
+    """Rules that count packets, bytes or connections: the count at our packet's arrival cannot be foreseen.
+
+    But for a quota that is used up: nothing but an administrator makes it smaller (nft_quota.c).
+    """
     match expression:
         case Limit():
             return Unknown("whether the rate limit has room for the packet cannot be foreseen")
-        case Quota():
+        case Quota(bytes=octets, consumed=consumed, over=over):
+            if consumed >= octets:
+                return over
             return Unknown("whether the quota is used up when the packet comes cannot be foreseen")
     return Unknown("how many connections there will be cannot be foreseen")

@@ -7,7 +7,7 @@ import msgspec
 from netdoctor.model.expression import Ct, CtSet
 from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.packet import ConntrackView, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, ConntrackView, Packet
 
 from .headers import packed
 from .registers import Bits, hidden_bits
@@ -18,7 +18,12 @@ STATUS_BITS = {
     "expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "seq-adjust": 64,
     "snat-done": 128, "dnat-done": 256, "dying": 512, "fixed-timeout": 1024, "template": 2048, "helper": 8192,
 }  # fmt: skip
-LENGTHS = {"mark": 4, "secmark": 4, "expiration": 4, "helper": 16, "labels": 16, "packets": 8, "bytes": 8, "avgpkt": 8}
+KNOWN_STATUS = ("seen-reply", "assured", "confirmed", "snat", "dnat")
+LENGTHS = {
+    "state": 4, "direction": 1, "status": 4, "mark": 4, "secmark": 4, "expiration": 4, "helper": 16, "l3protocol": 1,
+    "protocol": 1, "proto_src": 2, "proto_dst": 2, "labels": 16, "packets": 8, "bytes": 8, "avgpkt": 8, "zone": 2,
+    "src_ip": 4, "dst_ip": 4, "id": 4,
+}  # fmt: skip
 
 
 def state_of(packet: Packet) -> str:
@@ -43,51 +48,101 @@ def tuple_of(packet: Packet, direction: int) -> ConntrackTuple | Unknown:
 
 def ct(state: State, expression: Ct) -> Outcome:
     """Loads a piece of the connection; without an entry only its state can be asked (net/netfilter/nft_ct.c)."""
-    packet = state.packet
+    packet, key = state.packet, expression.key
+    length = LENGTHS.get(key, 16)
+    bits: Bits | None
     if why := state.uncertain.get("conntrack"):
-        bits = hidden_bits(16, why)
-    elif expression.key == "state":
-        bits = Bits(struct.pack("=I", STATE_BITS[state_of(packet)]))
+        bits = hidden_bits(length, why)
+    elif packet.conntrack is None and state.zone is not None and not state.notrack:
+        bits = _of_template(state.zone, key, length)
+    elif key == "state":
+        known = "untracked" if state.notrack and packet.conntrack is None else state_of(packet)
+        bits = Bits(struct.pack("=I", STATE_BITS[known]))
     elif packet.conntrack is None or not has_entry(packet):
         return False
     else:
         bits = _of_entry(packet, packet.conntrack, expression)
+    if bits is None:
+        return False
     state.registers.store(expression.register, bits)
     return True
 
 
-def _of_entry(packet: Packet, view: ConntrackView, expression: Ct) -> Bits:
-    match expression.key:
+def _of_template(zone: int, key: str, length: int) -> Bits:
+    """After a rule chose a zone the packet carries a template, which counts as a new connection."""
+    match key:
+        case "state":
+            return Bits(struct.pack("=I", STATE_BITS["new"]))
+        case "zone":
+            return Bits(struct.pack("=H", zone))
+    return hidden_bits(length, f"ct {key} of a packet whose zone a rule has just chosen is not modelled")
+
+
+def _of_entry(packet: Packet, view: ConntrackView, expression: Ct) -> Bits | None:
+    key = expression.key
+    match key:
         case "direction":
             return Bits(bytes([view.direction == "reply"]))
         case "status":
-            return Bits(struct.pack("=I", status_bits(view)))
+            return _status(view)
         case "mark":
             return Bits(struct.pack("=I", view.mark))
-        case "zone":
+        case "zone" if expression.direction is None or not view.zone:
             return Bits(struct.pack("=H", view.zone))
         case "protocol":
-            return Bits(bytes([packet.protocol]))
+            return Bits(bytes([view.original.protocol if view.original else packet.protocol]))
         case "l3protocol":
             return Bits(bytes([2 if packet.family == 4 else 10]))
-    if expression.key in ("src", "dst", "src_ip", "dst_ip", "src_ip6", "dst_ip6", "proto_src", "proto_dst"):
-        return _of_tuple(packet, expression)
-    return hidden_bits(LENGTHS.get(expression.key, 16), f"ct {expression.key} is not modelled")
+        case "helper" if view.state != "related" and "expected" not in view.status:
+            return None
+        case "packets" | "bytes" | "avgpkt" if view.state == "new" and "confirmed" not in view.status:
+            return _first_count(packet, key, expression.direction)
+        case "src" | "dst" | "src_ip" | "dst_ip" | "src_ip6" | "dst_ip6" | "proto_src" | "proto_dst":
+            return _of_tuple(packet, expression)
+    return hidden_bits(LENGTHS.get(key, 16), f"ct {key} is not modelled")
 
 
-def _of_tuple(packet: Packet, expression: Ct) -> Bits:
+def _status(view: ConntrackView) -> Bits:
+    """Bits that the model does not carry are hidden, but of a new connection those it cannot have yet."""
+    known = sum(STATUS_BITS[name] for name in KNOWN_STATUS)
+    if view.state == "new":
+        known |= STATUS_BITS["expected"] | STATUS_BITS["dying"] | STATUS_BITS["fixed-timeout"] | STATUS_BITS["template"]
+    hidden = struct.pack("=I", ~known & 0xFFFFFFFF)
+    return Bits(struct.pack("=I", status_bits(view)), hidden, "not all of the connection's status is modelled")
+
+
+def _first_count(packet: Packet, key: str, direction: int | None) -> Bits:
+    """The first packet is counted before rules see it; a rule that asks has made the kernel count."""
+    count = 1 if key == "packets" else packet.length_bytes
+    return Bits(struct.pack("=Q", 0 if direction == 1 else count))
+
+
+def _of_tuple(packet: Packet, expression: Ct) -> Bits | None:
+    """src_ip and its like exist only for connections of their own family."""
+    key = expression.key
+    version = 6 if key.endswith("6") else 4 if key.endswith("ip") else packet.family
+    if version != packet.family:
+        return None
     side = tuple_of(packet, expression.direction or 0)
     if isinstance(side, Unknown):
-        return hidden_bits(16, side.why)
-    if expression.key.startswith("proto"):
-        return Bits(struct.pack("!H", side.source_port if expression.key == "proto_src" else side.destination_port))
-    return Bits(packed(side.source if expression.key.startswith("src") else side.destination))
+        return hidden_bits(LENGTHS.get(key, 16 if version == 6 else 4), side.why)
+    if key == "proto_src":
+        return Bits(struct.pack("!H", side.source_port))
+    if key == "proto_dst" and packet.protocol in (ICMP, ICMP6):
+        return hidden_bits(2, "the type and code in a tuple are not modelled")
+    if key == "proto_dst":
+        return Bits(struct.pack("!H", side.destination_port))
+    return Bits(packed(side.source if key.startswith("src") else side.destination))
 
 
 def ct_set(state: State, expression: CtSet) -> Outcome:
-    """ct mark set changes the connection; ct zone set chooses where it will be looked up."""
-    if expression.key == "zone":
-        state.zone = int.from_bytes(state.registers.load(expression.register, 2).value, "little")
+    """ct mark set changes the connection; ct zone set chooses where it will be looked up, if it was not yet."""
+    if expression.key == "zone" and state.packet.conntrack is None and not state.notrack:
+        bits = state.registers.load(expression.register, 2)
+        if state.in_doubt or not bits.known:
+            state.uncertain["conntrack"] = state.in_doubt or bits.why
+        else:
+            state.zone = int.from_bytes(bits.value, "little")
     if expression.key == "mark":
         bits = state.registers.load(expression.register, 4)
         set_mark(state, int.from_bytes(bits.value, "little"), bits.why if not bits.known else "")

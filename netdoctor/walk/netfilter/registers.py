@@ -1,5 +1,7 @@
 """nf_tables registers that know which of their bits nobody knows."""
 
+import struct
+
 import msgspec
 
 from netdoctor.model.unknown import Unknown
@@ -18,6 +20,20 @@ class Bits(msgspec.Struct, frozen=True):
     @property
     def known(self) -> bool:
         return not any(self.hidden)
+
+    @property
+    def least(self) -> bytes:
+        """The smallest value it can have, compared byte by byte."""
+        return bytes(v & ~h & 0xFF for v, h in zip(self.value, self._darkness, strict=True))
+
+    @property
+    def most(self) -> bytes:
+        """The greatest."""
+        return bytes(v | h for v, h in zip(self.value, self._darkness, strict=True))
+
+    @property
+    def _darkness(self) -> bytes:
+        return self.hidden.ljust(len(self.value), b"\0")
 
     def cut(self, offset: int, length: int) -> "Bits":
         """A part of it; past the end it is shorter than asked."""
@@ -38,6 +54,22 @@ def hidden_bits(length: int, why: str) -> Bits:
     return Bits(bytes(length), b"\xff" * length, why)
 
 
+def u32(number: int) -> Bits:
+    """A number as the kernel keeps it in a register."""
+    return Bits(struct.pack("=I", number & 0xFFFFFFFF))
+
+
+def small(modulus: int, offset: int, why: str) -> Bits:
+    """A number nobody knows between offset and offset + modulus - 1: the bits above it are known to be zero."""
+    if offset:
+        return hidden_bits(4, why) if offset + modulus > 1 << 32 else _below(offset + modulus, why)
+    return _below(modulus, why)
+
+
+def _below(end: int, why: str) -> Bits:
+    return Bits(bytes(4), struct.pack("=I", (1 << (end - 1).bit_length()) - 1), why)
+
+
 def place(register: int) -> int:
     """The byte offset of a register: 1-4 are 16 bytes wide, 8 and up 4 bytes, over the same store."""
     return (register * 4 if register <= 4 else register - 4) * WORD
@@ -53,9 +85,10 @@ class Registers:
 
     def store(self, register: int, bits: Bits) -> None:
         """Writes whole words, zero padded, as nft_data is written."""
-        start, length = place(register), -(-len(bits.value) // WORD) * WORD
-        self._value[start : start + length] = bits.value.ljust(length, b"\0")
-        self._hidden[start : start + length] = bits.hidden.ljust(length, b"\0")
+        start = place(register)
+        length = min(-(-len(bits.value) // WORD) * WORD, len(self._value) - start)
+        self._value[start : start + length] = bits.value.ljust(length, b"\0")[:length]
+        self._hidden[start : start + length] = bits.hidden.ljust(length, b"\0")[:length]
         self._why = bits.why or self._why
 
     def load(self, register: int, length: int) -> Bits:

@@ -1,6 +1,5 @@
 """Expressions that act: verdicts, NAT, reject, queue, marks, header rewriting, dynamic sets (net/netfilter/nft_*.c)."""
 
-import struct
 from ipaddress import ip_address
 from typing import Literal
 
@@ -14,7 +13,6 @@ from netdoctor.model.expression import (
     Nat,
     Objref,
     Opaque,
-    PayloadSet,
     Queue,
     Redirect,
     Reject,
@@ -25,10 +23,11 @@ from netdoctor.model.expression import (
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP, UDP
 
-from .headers import network_header, transport_header
+from .headers import SYN
 from .registers import Bits, hidden_bits
 from .result import Binding
-from .state import Alternatives, Decision, Outcome, State
+from .sets import look_up
+from .state import Alternatives, Decision, Outcome, Pending, State
 
 ICMP_CODES = {
     0: "icmp-net-unreachable", 1: "icmp-host-unreachable", 2: "icmp-proto-unreachable", 3: "icmp-port-unreachable",
@@ -41,6 +40,7 @@ ICMP6_CODES = {
 ICMPX_CODES = {0: (0, 0), 1: (3, 4), 2: (1, 3), 3: (13, 1)}
 RANDOM, PERSISTENT, RANDOM_FULLY, NETMAP = 4, 8, 16, 64
 QUOTA, CT_HELPER, LIMIT, CONNLIMIT, SYNPROXY = 2, 3, 4, 5, 10
+ACK = 0x10
 HARMLESS = ("last", "flow_offload", "counter", "ct_timeout", "ct_expect")
 
 
@@ -114,25 +114,39 @@ def _port(bits: Bits) -> int:
 
 def masquerade(state: State, expression: Masquerade | Redirect) -> Outcome:
     low, high = _ports(state, expression)
-    flags = range_flags(expression.flags)
-    if isinstance(expression, Masquerade):
-        binding = Binding(kind="masquerade", manip="source", port_min=_port(low), port_max=_port(high), flags=flags)
-    else:
-        binding = Binding(kind="redirect", manip="destination", port_min=_port(low), port_max=_port(high), flags=flags)
-    return Decision(code="accept", binding=binding)
+    hidden = next((bits.why for bits in (low, high) if not bits.known), "")
+    manip: Literal["source", "destination"] = "source" if isinstance(expression, Masquerade) else "destination"
+    binding = Binding(
+        kind="masquerade" if manip == "source" else "redirect", manip=manip, port_min=_port(low), port_max=_port(high),
+        flags=range_flags(expression.flags),
+    )  # fmt: skip
+    decision = Decision(code="accept", binding=binding)
+    return Alternatives(decisions=(decision,), why=hidden) if hidden else decision
 
 
 def queue(state: State, expression: Queue) -> Outcome:
-    return Decision(code="queue", queue=expression.number, queues=expression.total, bypass=bool(expression.flags & 1))
+    """To a fixed queue, one of several, or the one whose number a register holds (nft_queue.c)."""
+    bypass = bool(expression.flags & 1)
+    if not expression.register:
+        return Decision(code="queue", queue=expression.number, queues=expression.total, bypass=bypass)
+    bits = state.registers.load(expression.register, 2)
+    if bits.known:
+        return Decision(code="queue", queue=int.from_bytes(bits.value, "little"), bypass=bypass)
+    return Decision(code="queue", queue=None, bypass=bypass)
 
 
 def notrack(state: State, expression: object) -> Outcome:
     if state.packet.conntrack is None:
-        state.notrack = True
+        if state.in_doubt:
+            state.uncertain["conntrack"] = state.in_doubt
+        else:
+            state.notrack = True
     return True
 
 
 def meta_set(state: State, expression: MetaSet) -> Outcome:
+    if expression.key == "pkttype":
+        state.uncertain["pkttype"] = "a rule before changes the packet's type"
     if expression.key in ("mark", "priority"):
         bits = state.registers.load(expression.register, 4)
         if bits.known:
@@ -142,50 +156,35 @@ def meta_set(state: State, expression: MetaSet) -> Outcome:
     return True
 
 
-def payload_set(state: State, expression: PayloadSet) -> Outcome:
-    """Rewrites header bytes; what the model carries of them is read back."""
-    bits = state.registers.load(expression.register, expression.length)
-    if expression.base not in ("network", "transport"):
-        return True
-    header = network_header(state.packet) if expression.base == "network" else transport_header(state.packet)
-    end = expression.offset + expression.length
-    value = header.value[: expression.offset] + bits.value + header.value[end:]
-    fields = _network_fields(value, state.packet.family) if expression.base == "network" else _ports_of(state, value)
-    for field, new in fields.items():
-        if new != getattr(state.packet, field):
-            state.change(field, new)
-            if not bits.known:
-                state.uncertain[field] = bits.why
-    return True
-
-
-def _network_fields(value: bytes, family: int) -> dict[str, object]:
-    if family == 4:
-        return {"tos": value[1], "ttl": value[8], "source": _text(value[12:16]), "destination": _text(value[16:20])}
-    tos = int.from_bytes(value[:2], "big") >> 4 & 0xFF
-    return {"tos": tos, "ttl": value[7], "source": _text(value[8:24]), "destination": _text(value[24:40])}
-
-
-def _ports_of(state: State, value: bytes) -> dict[str, object]:
-    if state.packet.protocol not in (TCP, UDP):
-        return {}
-    source, destination = struct.unpack_from("!HH", value)
-    return {"source_port": source, "destination_port": destination}
-
-
 def objref(state: State, expression: Objref) -> Outcome:
-    """Named objects: a ct helper is remembered, those that count are doubts, the rest change nothing here."""
-    if expression.kind == CT_HELPER or (expression.set and not expression.kind):
-        state.helper = expression.name or state.helper
-        return True
-    if expression.kind in (QUOTA, LIMIT, CONNLIMIT):
-        return Unknown(f"whether {expression.name} lets the packet match cannot be foreseen")
-    return _steals(f"synproxy {expression.name} answers for the server") if expression.kind == SYNPROXY else True
+    """Named objects: a ct helper is remembered, those that count are doubts, the rest change nothing here.
+
+    Through a map, a packet that the map has no object for does not match (nft_objref.c).
+    """
+    if not expression.set:
+        return _object(state, expression.kind, expression.name)
+    found = look_up(state, expression.set, expression.register)
+    if found is None:
+        return False
+    if isinstance(found, Unknown | Pending):
+        return found
+    kind = getattr(state.set(expression.set), "object_type", 0)
+    return _object(state, kind, found.object) if kind else Unknown(f"what {found.object} does is not known")
+
+
+def _object(state: State, kind: int, name: str) -> Outcome:
+    if kind == CT_HELPER:
+        state.helper = name
+    if kind in (QUOTA, LIMIT, CONNLIMIT):
+        return Unknown(f"whether {name} lets the packet match cannot be foreseen")
+    return _synproxied(state, f"synproxy {name} answers for the server") if kind == SYNPROXY else True
 
 
 def dynset(state: State, expression: Dynset) -> Outcome:
-    """Adding to a set matches unless it is full; a meter's nested limit decides per element."""
+    """Adding to a set matches unless it is full; a meter's nested limit decides per element. Deleting always does."""
     state.touched_sets.add(expression.set)
+    if expression.operation == "delete":
+        return True
     counting = [each for each in expression.expressions if type(each).__name__ not in ("Counter", "Last")]
     if counting:
         return Unknown(f"whether the element of set {expression.set} is within its limit cannot be foreseen")
@@ -195,7 +194,7 @@ def dynset(state: State, expression: Dynset) -> Outcome:
 def tproxy(state: State, expression: Tproxy) -> Outcome:
     """Hands the packet to a listening socket; without one the rule does not match (nft_tproxy.c)."""
     packet = state.packet
-    if packet.protocol not in (TCP, UDP):
+    if packet.protocol not in (TCP, UDP) or (expression.family and (expression.family == 2) != (packet.family == 4)):
         return False
     length = 4 if packet.family == 4 else 16
     registers = state.registers
@@ -208,8 +207,17 @@ def tproxy(state: State, expression: Tproxy) -> Outcome:
 
 
 def steals(state: State, expression: Forward | Synproxy) -> Outcome:
-    what = "sends the packet out of another device" if isinstance(expression, Forward) else "answers for the server"
-    return _steals(f"{expression.__struct_config__.tag} {what}")
+    if isinstance(expression, Synproxy):
+        return _synproxied(state, "synproxy answers for the server")
+    return _steals("fwd sends the packet out of another device")
+
+
+def _synproxied(state: State, why: str) -> Outcome:
+    """Only TCP segments match; the ones that open a connection are taken away (nft_synproxy.c)."""
+    packet = state.packet
+    if packet.protocol != TCP:
+        return False
+    return _steals(why) if packet.tcp_flags & (SYN | ACK) or not packet.tcp_flags else True
 
 
 def _steals(why: str) -> Outcome:

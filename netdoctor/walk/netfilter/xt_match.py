@@ -9,7 +9,8 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 
 from .headers import SYN, mac_bytes, packed
-from .loads import ROUTE_TYPES, packet_type, reverse_path
+from .loads import ROUTE_TYPES, reverse_path
+from .metadata import packet_type
 from .state import Outcome, State
 from .xt_conntrack import connmark, conntrack, conntrack_state
 from .xt_header import device_matches
@@ -177,7 +178,7 @@ def dscp(state: State, match: XtMatch) -> Outcome:
 
 def pkttype(state: State, match: XtMatch) -> Outcome:
     kind, invert = match.info[0], match.info[4]
-    bits = packet_type(state.packet)
+    bits = packet_type(state)
     if not state.packet.in_device and ip_address(state.packet.destination).is_multicast:
         return (kind == 2) != bool(invert)
     return (bits.value[0] == kind) != bool(invert) if bits.known else Unknown(bits.why)
