@@ -263,7 +263,10 @@ class XfrmState(Fact, frozen=True):
 
 
 class Socket(Fact, frozen=True):
-    """One bound socket. `address` is "0.0.0.0" or "::" for any; state: listen, established, ... as ss prints it."""
+    """One bound socket. `address` is "0.0.0.0" or "::" for any; state: listen, established, ... as ss prints it.
+
+    transparent: whether it has IP_TRANSPARENT; None where the kernel does not say.
+    """
 
     protocol: Literal["tcp", "udp"]
     family: Family
@@ -274,6 +277,7 @@ class Socket(Fact, frozen=True):
     remote_port: int = 0
     device: int = 0
     v6_only: bool = False
+    transparent: bool | None = None
 
 
 class ResolvConf(Fact, frozen=True, tag="resolv-conf"):

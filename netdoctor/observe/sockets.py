@@ -12,7 +12,9 @@ TCP_STATES = (
     "", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait", "close", "close-wait",
     "last-ack", "listen", "closing",
 )  # fmt: skip
-INET_DIAG_SKV6ONLY = 11
+INET_DIAG_SKV6ONLY, INET_DIAG_SOCKOPT = 11, 22
+TRANSPARENT = 0x20
+"""Its bit in struct inet_diag_sockopt."""
 
 
 def read_sockets(reader: Reader) -> tuple[Socket, ...]:
@@ -42,4 +44,5 @@ def _socket(message: memoryview, protocol: int) -> Socket:
         remote_port=dport,
         device=device,
         v6_only=INET_DIAG_SKV6ONLY in found and u8(found[INET_DIAG_SKV6ONLY]) != 0,
+        transparent=bool(found[INET_DIAG_SOCKOPT][0] & TRANSPARENT) if INET_DIAG_SOCKOPT in found else None,
     )

@@ -80,8 +80,7 @@ def check_listener(view: View, trail: Trail, key: NamespaceId, packet: Packet, *
         and one.port == packet.destination_port
         and (one.state == wanted or (not wanted and not one.remote))
     ]
-    takes = [one for one in ports if _takes(one.address, one.v6_only, packet)]
-    if takes:
+    if any(takes(one.address, one.v6_only, packet) for one in ports):
         return
     elsewhere = ", ".join(sorted({one.address for one in ports}))
     text = f"nothing in {view.name(key)} listens on {packet.destination} port {packet.destination_port}/{name}"
@@ -107,7 +106,8 @@ def check_listener(view: View, trail: Trail, key: NamespaceId, packet: Packet, *
     )
 
 
-def _takes(bound: str, v6_only: bool, packet: Packet) -> bool:
+def takes(bound: str, v6_only: bool, packet: Packet) -> bool:
+    """Whether a socket bound to the address takes packets to this destination."""
     if bound in (packet.destination, f"::ffff:{packet.destination}"):
         return True
     if packet.family == 4:

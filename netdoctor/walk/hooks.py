@@ -3,12 +3,15 @@
 from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, Step
+from netdoctor.model.network import Socket
 from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection, Connections
+from netdoctor.walk.delivery import takes
 from netdoctor.walk.netfilter import (
     NAT_PRIORITY,
+    TEMPLATE,
     Assumption,
     BaseChain,
     Binding,
@@ -176,10 +179,10 @@ class Firewall:
         if key not in self._facts:
             self._facts[key] = HookFacts(
                 links={link.name: link for link in self.view.links(key)},
-                address_type=lambda address, device: address_type(self.view, key, address),
+                address_type=lambda address, device: address_type(self.view, key, address, device),
                 fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
                 ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
-                has_listener=lambda packet: self._has_listener(key, packet),
+                socket=lambda packet: self._socket(key, packet),
                 settled=self.world.settled.get(key, {}) if self.world else {},
             )
         return self._facts[key]
@@ -188,18 +191,31 @@ class Firewall:
         found = lookup(self.view, key, Query(6 if ":" in address else 4, "", address, mark, in_device))
         return self.view.device_name(key, found.hop.index) if found.hop else ""
 
-    def _has_listener(self, key: NamespaceId, packet: Packet) -> bool | Unknown:
+    def _socket(self, key: NamespaceId, packet: Packet) -> Socket | None:
+        """nf_sk_lookup_slow_v4: the socket of this very flow, else one that waits at the address, else at any."""
         name = {TCP: "tcp", UDP: "udp"}.get(packet.protocol)
-        return any(one.protocol == name and one.port == packet.destination_port for one in self.view.sockets(key))
+        if name is None:
+            return None
+        fits = [one for one in self.view.sockets(key) if one.protocol == name and one.port == packet.destination_port]
+        asker = (packet.source, packet.source_port)
+        joined = [one for one in fits if (one.remote, one.remote_port) == asker and one.address == packet.destination]
+        waiting = [one for one in fits if not one.remote and takes(one.address, one.v6_only, packet)]
+        waiting.sort(key=lambda one: one.address != packet.destination)
+        return next(iter(joined + waiting), None)
 
     def _track(self, trail: Trail, key: NamespaceId, packet: Packet, wanted: dict[str, object]) -> Packet:
         """nf_conntrack_in: the packet gets its connection, a new one if it belongs to none."""
-        if wanted["notrack"]:
+        if packet.conntrack is not None and packet.conntrack.state == "untracked":
             rule = wanted["notrack"]
             because = (Because(kind="rule", namespace=key, text=_describe(rule)),) if isinstance(rule, RuleRef) else ()
             facts = _rule_facts(rule, "prerouting") if isinstance(rule, RuleRef) else {}
-            trail.add(trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts))
-            return replace(packet, conntrack=ConntrackView(state="untracked"))
+            if because:
+                trail.add(
+                    trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts)
+                )
+            return packet
+        if packet.conntrack is not None and TEMPLATE not in packet.conntrack.status:
+            return packet
         if packet.protocol == ICMP6 and packet.icmp_type in UNTRACKED_ICMP6:
             return replace(packet, conntrack=ConntrackView(state="untracked"))
         if self.connections.related:

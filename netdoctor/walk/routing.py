@@ -250,8 +250,11 @@ def local_device(view: View, key: NamespaceId) -> Link | None:
     return next((link for link in view.links(key) if link.loopback), None)
 
 
-def address_type(view: View, key: NamespaceId, address: str) -> str:
-    """local, broadcast, multicast, unicast ... by the local table first (inet_addr_type)."""
+def address_type(view: View, key: NamespaceId, address: str, device: str = "") -> str:
+    """local, broadcast, multicast, unicast ... by the local table (inet_dev_addr_type).
+
+    device: routes of other devices do not count, so that another device's address is unicast.
+    """
     family = 6 if ":" in address else 4
     best: Route | None = None
     for route in view.routes(key):
@@ -259,7 +262,9 @@ def address_type(view: View, key: NamespaceId, address: str) -> str:
             continue
         if best is None or prefix(route.destination)[2] > prefix(best.destination)[2]:
             best = route
-    return best.type if best else "unicast"
+    if best is None or (device and device not in {view.device_name(key, hop.index) for hop in best.next_hops}):
+        return "unicast"
+    return best.type
 
 
 def route_text(view: View, key: NamespaceId, route: Route) -> str:

@@ -323,7 +323,7 @@ class Walker:
         """
         key, device = end.namespace, end.link.name
         refusals.refuse_slave(self, key, end.link, packet)
-        if not (device == "lo" and packet.conntrack is not None) and not packet.in_port:
+        if not packet.in_port:
             packet = self.firewall.run(self.trail, key, "prerouting", packet)
         refusals.refuse_martian(self, key, device, packet)
         found = lookup(self.view, key, query_for(packet, device))

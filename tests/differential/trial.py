@@ -21,7 +21,10 @@ Maker = Callable[[random.Random], Rules]
 
 
 class Verdict(NamedTuple):
-    """One packet's case. wrong: what disagrees, "" when nothing does. reached: the labels of the rules looked at."""
+    """One packet's case. wrong: what disagrees, "" when nothing does.
+
+    reached: the labels of the rules looked at; first_doubt: the first of them that nobody could tell the outcome of.
+    """
 
     number: int
     sent: Sent
@@ -29,6 +32,7 @@ class Verdict(NamedTuple):
     seen: Seen | None
     moved: Counter[str]
     reached: frozenset[str]
+    first_doubt: str
     wrong: str
 
     def __str__(self) -> str:
@@ -117,7 +121,7 @@ class Trial:
         if foretold.seen and seen:
             seen = _completed(seen, foretold.seen)
             oracle.learn(foretold, seen)
-        return Verdict(self.number, sent, foretold, seen, moved, frozenset(reached.labels), wrong)
+        return Verdict(self.number, sent, foretold, seen, moved, frozenset(reached.labels), reached.first_doubt, wrong)
 
     def _moved(self, after: dict) -> Counter[str]:  # type: ignore[type-arg]
         moved: Counter[str] = Counter()
@@ -133,6 +137,7 @@ class Reached:
     def __enter__(self) -> "Reached":
         self.labels: set[str] = set()
         self.in_doubt: set[str] = set()
+        self.first_doubt = ""
         self._meet = traverse._Walk.meet
         outer = self
 
@@ -141,6 +146,7 @@ class Reached:
             outer.labels.add(rule.comment)
             if walk.state.in_doubt or (met is not None and met.whys):
                 outer.in_doubt.add(rule.comment)
+                outer.first_doubt = outer.first_doubt or rule.comment
             return met
 
         traverse._Walk.meet = meet  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ What only a fault needs (explaining, composing) is loaded when it is first asked
 from typing import TYPE_CHECKING
 
 from .compat import compat_of
+from .conntrack_view import TEMPLATE
 from .hooks import NAT_PRIORITY, base_chains
 from .result import (
     Assumption,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .worlds import outcomes
 
 __all__ = [
-    "NAT_PRIORITY",
+    "NAT_PRIORITY", "TEMPLATE",
     "Assumption", "BaseChain", "Binding", "CannotEncode", "ChainResult", "Doubt", "HookFacts", "Miss", "NatMiss", "RuleRef",
     "RuleSpec", "RulesetNeed", "amended", "base_chains", "bypassing", "chain_text", "compat_of", "compose", "encode_expressions",
     "evaluate", "explain_nat_misses", "outcomes", "rule_text",

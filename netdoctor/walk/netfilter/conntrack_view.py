@@ -18,6 +18,7 @@ STATUS_BITS = {
     "expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "seq-adjust": 64,
     "snat-done": 128, "dnat-done": 256, "dying": 512, "fixed-timeout": 1024, "template": 2048, "helper": 8192,
 }  # fmt: skip
+TEMPLATE = "template"
 KNOWN_STATUS = ("seen-reply", "assured", "confirmed", "snat", "dnat")
 LENGTHS = {
     "state": 4, "direction": 1, "status": 4, "mark": 4, "secmark": 4, "expiration": 4, "helper": 16, "l3protocol": 1,
@@ -137,16 +138,27 @@ def _of_tuple(packet: Packet, expression: Ct) -> Bits | None:
 
 def ct_set(state: State, expression: CtSet) -> Outcome:
     """ct mark set changes the connection; ct zone set chooses where it will be looked up, if it was not yet."""
-    if expression.key == "zone" and state.packet.conntrack is None and not state.notrack:
+    if expression.key == "zone" and state.packet.conntrack is None:
         bits = state.registers.load(expression.register, 2)
-        if state.in_doubt or not bits.known:
-            state.uncertain["conntrack"] = state.in_doubt or bits.why
+        if bits.known:
+            attach_template(state, int.from_bytes(bits.value, "little"))
         else:
-            state.zone = int.from_bytes(bits.value, "little")
+            state.uncertain["conntrack"] = bits.why
     if expression.key == "mark":
         bits = state.registers.load(expression.register, 4)
         set_mark(state, int.from_bytes(bits.value, "little"), bits.why if not bits.known else "")
     return True
+
+
+def attach_template(state: State, zone: int) -> None:
+    """Gives the packet a template: conntrack will look in its zone; until then it is a new flow of no addresses."""
+    if state.packet.conntrack is not None:
+        return
+    nobody = "0.0.0.0" if state.packet.family == 4 else "::"
+    empty = ConntrackTuple(protocol=0, source=nobody, destination=nobody)
+    view = ConntrackView(state="new", status=(TEMPLATE, "confirmed"), zone=zone, original=empty, reply=empty)
+    state.change("conntrack", view)
+    state.zone = zone
 
 
 def set_mark(state: State, mark: int, why: str = "") -> None:

@@ -1,6 +1,7 @@
 """Expressions that load a register: rt, socket, fib, numgen, hash, exthdr ... (net/netfilter/nft_*.c)."""
 
 from netdoctor.model.expression import Exthdr, Fib, Hash, Immediate, Numgen, Osf, Rt, SocketLookup, Xfrm
+from netdoctor.model.network import Socket
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP
 
@@ -15,6 +16,7 @@ ROUTE_TYPES = (
 )  # fmt: skip
 IFNAMSIZ = 16
 ETHER_TYPES = {4: 0x0800, 6: 0x86DD}
+ANY_ADDRESS = ("0.0.0.0", "::")
 FEW = 16
 """How many values of a number nobody can tell are worth a world each."""
 RT_LENGTHS = {"classid": 4, "nexthop4": 4, "nexthop6": 16, "tcpmss": 2, "ipsec": 1}
@@ -46,11 +48,17 @@ def rt(state: State, expression: Rt) -> Outcome:
 
 
 def socket_lookup(state: State, expression: SocketLookup) -> Outcome:
-    found = state.facts.has_listener(state.packet)
-    if found is False:
+    """Breaks off without a socket; whether it is transparent or bound to any address is known (net/netfilter/nft_socket.c)."""
+    found = state.facts.socket(state.packet)
+    if found is None:
         return False
-    why = found.why if isinstance(found, Unknown) else "the socket's own options are not modelled"
-    state.registers.store(expression.register, hidden_bits(SOCKET_LENGTHS.get(expression.key, 8), why))
+    length = SOCKET_LENGTHS.get(expression.key, 8)
+    bits = hidden_bits(length, found.why if isinstance(found, Unknown) else f"socket {expression.key} is not modelled")
+    if isinstance(found, Socket) and expression.key == "wildcard":
+        bits = Bits(bytes([found.address in ANY_ADDRESS]))
+    if isinstance(found, Socket) and expression.key == "transparent" and found.transparent is not None:
+        bits = Bits(bytes([found.transparent]))
+    state.registers.store(expression.register, bits)
     return True
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from netdoctor.model.firewall import Backend, Chain, Rule, Ruleset, Table, TableFamily
-from netdoctor.model.network import Link
+from netdoctor.model.network import Link, Socket
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import Packet
 
@@ -23,7 +23,7 @@ def _no_fib(address: str, mark: int, in_device: str) -> Unknown:
     return Unknown(f"the route to {address} was not looked up")
 
 
-def _no_listener(packet: Packet) -> Unknown:
+def _no_socket(packet: Packet) -> Unknown:
     return Unknown("listening sockets were not looked up")
 
 
@@ -34,7 +34,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     address_type(address, device): local, unicast, broadcast, multicast, blackhole, unreachable, prohibit, unspec ...
       as `ip route get` names route types; device "" asks the main question, a name restricts it to that interface.
     fib_device(address, mark, in_device): the device a route to `address` leaves by, "" when there is none.
-    has_listener(packet): whether a local socket would take the packet.
+    socket(packet): the local TCP or UDP socket that would take the packet, wherever it is routed; None: there is none.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
     settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
@@ -42,7 +42,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     links: Mapping[str, Link] = {}
     address_type: Callable[[str, str], str | Unknown] = _no_address_type
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
-    has_listener: Callable[[Packet], bool | Unknown] = _no_listener
+    socket: Callable[[Packet], Socket | Unknown | None] = _no_socket
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
     settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 

@@ -21,7 +21,7 @@ from netdoctor.model.expression import (
     Verdict,
 )
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.packet import TCP, UDP
+from netdoctor.walk.packet import TCP, UDP, ConntrackView, Packet
 
 from .headers import SYN
 from .registers import Bits, hidden_bits
@@ -136,11 +136,10 @@ def queue(state: State, expression: Queue) -> Outcome:
 
 
 def notrack(state: State, expression: object) -> Outcome:
+    """From here on the packet counts as untracked; one that has a connection keeps it (net/netfilter/nft_ct.c)."""
     if state.packet.conntrack is None:
-        if state.in_doubt:
-            state.uncertain["conntrack"] = state.in_doubt
-        else:
-            state.notrack = True
+        state.change("conntrack", ConntrackView(state="untracked"))
+        state.notrack = True
     return True
 
 
@@ -192,7 +191,7 @@ def dynset(state: State, expression: Dynset) -> Outcome:
 
 
 def tproxy(state: State, expression: Tproxy) -> Outcome:
-    """Hands the packet to a listening socket; without one the rule does not match (nft_tproxy.c)."""
+    """Hands the packet to a transparent socket; without one the rule does not match (nft_tproxy.c)."""
     packet = state.packet
     if packet.protocol not in (TCP, UDP) or (expression.family and (expression.family == 2) != (packet.family == 4)):
         return False
@@ -200,10 +199,18 @@ def tproxy(state: State, expression: Tproxy) -> Outcome:
     registers = state.registers
     address = _text(registers.load(expression.address, length).value) if expression.address else packet.destination
     port = _port(registers.load(expression.port, 2)) if expression.port else packet.destination_port
-    found = state.facts.has_listener(msgspec.structs.replace(packet, destination=address, destination_port=port))
+    found = transparent_socket(state, msgspec.structs.replace(packet, destination=address, destination_port=port))
     if found is True:
         state.tproxy = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return found
+
+
+def transparent_socket(state: State, packet: Packet) -> bool | Unknown:
+    """Whether a socket that may take packets for foreign addresses would take this one (nf_tproxy_sk_is_transparent)."""
+    found = state.facts.socket(packet)
+    if found is None or isinstance(found, Unknown):
+        return found or False
+    return Unknown("whether the socket is transparent is not told") if found.transparent is None else found.transparent
 
 
 def steals(state: State, expression: Forward | Synproxy) -> Outcome:

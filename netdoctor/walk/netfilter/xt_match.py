@@ -9,9 +9,10 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 
 from .headers import SYN, mac_bytes, packed
-from .loads import ROUTE_TYPES, reverse_path
+from .loads import ANY_ADDRESS, ROUTE_TYPES, reverse_path
 from .metadata import packet_type
 from .state import Outcome, State
+from .statements import transparent_socket
 from .xt_conntrack import connmark, conntrack, conntrack_state
 from .xt_header import device_matches
 from .xt_set import ipset
@@ -96,6 +97,10 @@ def mark(state: State, match: XtMatch) -> Outcome:
     return state.doubt("mark") or bool((state.packet.mark & mask) == want) != bool(invert)
 
 
+LOOKED_UP = sum(1 << ROUTE_TYPES.index(kind) for kind in ("local", "anycast", "unreachable", "prohibit"))
+"""The types that addr_type6 asks routing for; the others it tells by the address itself, own addresses included."""
+
+
 def addrtype(state: State, match: XtMatch) -> Outcome:
     """struct xt_addrtype_info_v1: bit sets of route types; 1 and 2 invert, 4 and 8 limit to the in or out device."""
     source, destination, flags = struct.unpack_from("=2HI", match.info)
@@ -106,11 +111,18 @@ def addrtype(state: State, match: XtMatch) -> Outcome:
     doubt: Unknown | None = None
     for types, address, invert in ((source, packet.source, flags & 1), (destination, packet.destination, flags & 2)):
         kind = state.facts.address_type(address, device) if types else "unspec"
+        if packet.family == 6 and not types & LOOKED_UP:
+            kind = _plain_type(address)
         if isinstance(kind, Unknown):
             doubt = kind
         elif types and bool(types >> ROUTE_TYPES.index(kind) & 1) == bool(invert):
             return False
     return doubt or True
+
+
+def _plain_type(address: str) -> str:
+    found = ip_address(address)
+    return "multicast" if found.is_multicast else "unspec" if found.is_unspecified else "unicast"
 
 
 def iprange(state: State, match: XtMatch) -> Outcome:
@@ -201,11 +213,13 @@ def owner(state: State, match: XtMatch) -> Outcome:
 
 
 def socket(state: State, match: XtMatch) -> Outcome:
-    """struct xt_socket_mtinfo: a socket's own options (transparent, wildcard) are not modelled."""
-    found = state.facts.has_listener(state.packet)
-    if found is True and match.info[:1] != b"\0" and match.revision:
-        return Unknown("the socket's own options are not modelled")
-    return found
+    """struct xt_socket_mtinfo: flag 1 asks for a transparent socket, 2 takes sockets bound to no address as well."""
+    found, flags = state.facts.socket(state.packet), match.info[0] if match.revision else 0
+    if found is None or isinstance(found, Unknown):
+        return found or False
+    if not flags & 2 and found.address in ANY_ADDRESS:
+        return False
+    return transparent_socket(state, state.packet) if flags & 1 else True
 
 
 def rpfilter(state: State, match: XtMatch) -> Outcome:

@@ -11,10 +11,11 @@ from netdoctor.model.expression import XtTarget
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP, UDP
 
-from .conntrack_view import has_entry, set_mark
+from .conntrack_view import attach_template, has_entry, set_mark
 from .result import Binding, BindingKind
 from .state import Alternatives, Decision, Outcome, State
-from .statements import range_flags
+from .statements import notrack as untrack
+from .statements import range_flags, transparent_socket
 
 REJECT_WITH = (
     "icmp-net-unreachable", "icmp-host-unreachable", "icmp-proto-unreachable", "icmp-port-unreachable", "echo-reply",
@@ -122,19 +123,15 @@ def ct(state: State, target: XtTarget) -> Outcome:
     flags, zone = struct.unpack_from("=2H", target.info)
     if state.packet.conntrack is not None:
         return True
-    state.notrack = state.notrack or bool(flags & 1)
-    state.zone = zone or state.zone
+    if flags & 1:
+        return untrack(state, target)
+    attach_template(state, zone)
     state.helper = target.info[12:28].split(b"\0")[0].decode("utf-8", "replace") or state.helper
     return True
 
 
-def notrack(state: State, target: XtTarget) -> Outcome:
-    state.notrack = state.notrack or state.packet.conntrack is None
-    return True
-
-
 def tproxy(state: State, target: XtTarget) -> Outcome:
-    """Accepts the packet for a local listener and marks it; without a listener the packet is dropped (xt_TPROXY.c)."""
+    """Accepts the packet for a transparent local socket and marks it; without one it is dropped (xt_TPROXY.c)."""
     packet = state.packet
     if packet.protocol not in (TCP, UDP):
         return Decision(code="drop")
@@ -144,7 +141,7 @@ def tproxy(state: State, target: XtTarget) -> Outcome:
     place = 24 if target.revision else 12
     port = int.from_bytes(target.info[place : place + 2], "big") or packet.destination_port
     address = str(ip_address(raw)) if any(raw) else packet.destination
-    found = state.facts.has_listener(msgspec.structs.replace(packet, destination=address, destination_port=port))
+    found = transparent_socket(state, msgspec.structs.replace(packet, destination=address, destination_port=port))
     if isinstance(found, Unknown):
         return Alternatives(decisions=(Decision(code="drop"), Decision(code="accept")), why=found.why)
     if not found:
@@ -192,7 +189,7 @@ def passing(state: State, target: XtTarget) -> Outcome:
 
 TARGETS: dict[str, Callable[[State, XtTarget], Outcome]] = {
     **dict.fromkeys(("SNAT", "DNAT", "MASQUERADE", "REDIRECT", "NETMAP"), nat), "REJECT": reject, "MARK": mark,
-    "CONNMARK": connmark, "CT": ct, "NOTRACK": notrack, "TPROXY": tproxy, "TTL": ttl, "HL": ttl, "DSCP": tos,
+    "CONNMARK": connmark, "CT": ct, "NOTRACK": untrack, "TPROXY": tproxy, "TTL": ttl, "HL": ttl, "DSCP": tos,
     "TOS": tos, "CLASSIFY": classify, "NFQUEUE": nfqueue, **dict.fromkeys(PASSING, passing),
 }  # fmt: skip
 
