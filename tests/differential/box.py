@@ -18,8 +18,7 @@ from msgspec.structs import replace
 from netdoctor import target
 from netdoctor.model.firewall import Ruleset
 from netdoctor.model.snapshot import Need, Provenance, Snapshot
-from netdoctor.model.unknown import UNREAD, Unknown
-from netdoctor.observe.nftables import read_ruleset
+from netdoctor.model.unknown import Unknown
 from netdoctor.observe.observer import Observer
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP
 
@@ -149,15 +148,15 @@ class Box:
 
     def loaded(self) -> Loaded:
         """The host's ruleset now, whole."""
-        ruleset = self.observer.inside(self.host, read_ruleset)
-        needs = []
-        for table in ruleset.tables if not isinstance(ruleset.tables, Unknown) else ():
-            place = (table.family, table.name)
-            unread = tuple(chain.name for chain in table.chains if chain.rules == UNREAD)
-            needs += [Need(namespace=self.host, subject="chains", key=(*place, *unread))] if unread else []
-            needs += [Need(namespace=self.host, subject="set", key=(*place, one.name)) for one in table.sets]
-        ruleset = self.observer.answer(self.snapshot(ruleset), needs).namespaces[self.host].ruleset
+        snapshot = self.unread()
+        whole = self.observer.answer(snapshot, [Need(namespace=self.host, subject="ruleset")])
+        ruleset = whole.namespaces[self.host].ruleset
         return Loaded(ruleset, dict(_labels(ruleset)))
+
+    def unread(self) -> Snapshot:
+        """The host with the heads of its ruleset only, as a check begins with."""
+        fresh = self.observer.answer(self.base, [Need(namespace=self.host, subject="namespace")])
+        return self.snapshot(fresh.namespaces[self.host].ruleset)
 
     def snapshot(self, ruleset: Ruleset) -> Snapshot:
         """The host as it is, with this ruleset."""

@@ -1,6 +1,7 @@
 """What the product's walk says of a packet: where it comes out and how it looks, and which rules it meets."""
 
 from collections import Counter
+from copy import deepcopy
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,6 +18,8 @@ from netdoctor.walk.walker import Walker
 
 from .box import Box
 from .packets import Seen, foreseen
+
+MAX_TURNS = 200
 
 
 class Foretold(NamedTuple):
@@ -55,6 +58,17 @@ class Oracle(Walker):
         self.firewall = Recorder(view, self.connections)
         self.firewall.results = []
         self.arrived: tuple[str, Packet] | None = None
+
+    def told(self, wire: str, packet: Packet) -> Foretold:
+        """A packet that comes in by this interface, or the host's own; what the walk lacks is read as a check would."""
+        for _ in range(MAX_TURNS):
+            before = deepcopy(self.connections)
+            try:
+                return self.coming(wire, packet) if wire else self.own(packet)
+            except Lacking as lacking:
+                self.view.snapshot = self.box.observer.answer(self.view.snapshot, lacking.needs)
+                vars(self.connections).update(vars(before))
+        raise AssertionError("the walk never has enough")
 
     def coming(self, wire: str, packet: Packet) -> Foretold:
         """A packet that comes in by the host's interface."""
@@ -110,16 +124,6 @@ class Oracle(Walker):
     def _deliver(self, key: NamespaceId, packet: Packet) -> None:
         packet = self.firewall.run(self.trail, key, "input", packet)
         self.arrived = ("host", packet)
-
-
-def answering(box: Box, snapshot: Snapshot, ask) -> tuple[Foretold, Snapshot]:  # type: ignore[no-untyped-def]
-    """`ask(snapshot)` again and again with what it lacks read: its answer, and the snapshot extended by then."""
-    for _ in range(200):
-        try:
-            return ask(snapshot), snapshot
-        except Lacking as lacking:
-            snapshot = box.observer.answer(snapshot, lacking.needs)
-    raise AssertionError("the walk never has enough")
 
 
 def _place(box: Box, end: End) -> str:

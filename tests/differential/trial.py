@@ -11,7 +11,7 @@ from netdoctor.walk.packet import ICMP, ICMP6
 
 from .box import LISTENED, Box, Loaded, patience
 from .flows import Flows, Sent
-from .foretold import Foretold, Oracle, answering
+from .foretold import Foretold, Oracle
 from .iptables_rules import Rules
 from .packets import Seen, datagram
 
@@ -48,7 +48,10 @@ class Verdict(NamedTuple):
 
 
 class Trial:
-    """A ruleset that stands, and packets sent through it one after another."""
+    """A ruleset that stands, and packets sent through it one after another.
+
+    lazy: the walk starts with an unread ruleset and asks for what it meets, as a check does.
+    """
 
     def __init__(self, box: Box, rules: Rules, loaded: Loaded, dice: random.Random) -> None:
         self.box = box
@@ -56,7 +59,8 @@ class Trial:
         self.loaded = loaded
         self.flows = Flows(dice)
         self.dice = dice
-        self.snapshot = box.snapshot(loaded.ruleset)
+        self.lazy = dice.random() < 0.5
+        self.snapshot = box.unread() if self.lazy else box.snapshot(loaded.ruleset)
         self.tags = count(dice.randrange(1 << 40) << 16)
         self.number = 0
         self.before = box.counted()
@@ -71,9 +75,9 @@ class Trial:
         """A first packet, perhaps once more, perhaps the answer, perhaps another one then."""
         if self.rules.moving:
             self.loaded = self.box.loaded()
-            self.snapshot = self.box.snapshot(self.loaded.ruleset)
+            self.snapshot = self.box.unread() if self.lazy else self.box.snapshot(self.loaded.ruleset)
         first = self.flows.first()
-        oracle, self.snapshot = answering(self.box, self.snapshot, lambda snapshot: self._ready(snapshot, first))
+        oracle = Oracle(self.box, self.snapshot)
         verdict = self.one(oracle, first)
         yield verdict
         if not self._goes_on(verdict):
@@ -89,11 +93,6 @@ class Trial:
         if self._goes_on(verdict) and self.dice.random() < 0.5:
             yield self.one(oracle, self.flows.confirmed(first))
 
-    def _ready(self, snapshot, first: Sent) -> Oracle:  # type: ignore[no-untyped-def]
-        """An oracle for a new flow over a snapshot that holds what the flow's first packet needs."""
-        _told(Oracle(self.box, snapshot), first)
-        return Oracle(self.box, snapshot)
-
     @staticmethod
     def _goes_on(verdict: Verdict) -> bool:
         """Nothing is foretold of a connection that already went another way."""
@@ -103,7 +102,8 @@ class Trial:
         """Sends one packet and compares."""
         tag, self.number = next(self.tags), self.number + 1
         with Reached() as reached:
-            foretold = _told(oracle, sent)
+            foretold = oracle.told(sent.wire, sent.packet)
+            self.snapshot = oracle.view.snapshot
         raw = datagram(sent.packet, tag, sent.sequence, sent.acknowledged)
         if sent.wire:
             self.box.send(sent.wire, raw)
@@ -154,10 +154,6 @@ class Reached:
 
     def __exit__(self, *_: object) -> None:
         traverse._Walk.meet = self._meet  # type: ignore[method-assign]
-
-
-def _told(oracle: Oracle, sent: Sent) -> Foretold:
-    return oracle.coming(sent.wire, sent.packet) if sent.wire else oracle.own(sent.packet)
 
 
 def disagreement(told: Foretold, seen: Seen | None, moved: Counter[str], loaded: Loaded, reached: Reached) -> str:
