@@ -14,6 +14,7 @@ from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
 ARP, IPV4, IPV6 = 0x0806, 0x0800, 0x86DD
+PACKET_HOST, PACKET_OTHERHOST = 0, 3
 BRIDGE_NETFILTER = 0
 """NF_BR_PRI_BRNF: where br_netfilter stands among the chains of the bridge's prerouting and forward hooks."""
 
@@ -41,6 +42,8 @@ class Bridging:
         A port is named where the frame has one: none in comes from the bridge's own stack, none out goes up there.
         """
         if point.in_port:
+            if packet.destination_mac == bridge.mac:
+                packet = replace(packet, link_type=PACKET_HOST)
             before, packet = packet, self._prerouting(trail, point, bridge, packet)
             readdressed = packet.destination != before.destination
             if readdressed or packet.destination_mac != before.destination_mac:
@@ -65,7 +68,7 @@ class Bridging:
             return self._bridge_hook(trail, key, "prerouting", packet, port, "")
         packet = self._bridge_hook(trail, key, "prerouting", packet, port, "", last=BRIDGE_NETFILTER)
         inside = replace(packet, in_device=bridge.name, in_port=port, out_device="", out_port="")
-        packet = self.firewall.run(trail, key, "prerouting", inside)
+        packet = replace(self.firewall.run(trail, key, "prerouting", _for_host(inside)), link_type=packet.link_type)
         return self._bridge_hook(trail, key, "prerouting", packet, port, "", first=BRIDGE_NETFILTER + 1)
 
     def _forward(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
@@ -79,7 +82,7 @@ class Bridging:
             packet = self.firewall.frame(trail, key, "arp", "forward", inside)
         else:
             inside = replace(packet, in_device=bridge.name, out_device=bridge.name, out_port=point.out_port)
-            packet = self.firewall.run(trail, key, "forward", inside)
+            packet = replace(self.firewall.run(trail, key, "forward", _for_host(inside)), link_type=packet.link_type)
         return self._bridge_hook(trail, key, "forward", packet, *ports, first=BRIDGE_NETFILTER + 1)
 
     def _postrouting(self, trail: Trail, point: Point, bridge: Link, packet: Packet) -> Packet:
@@ -88,7 +91,7 @@ class Bridging:
         if not packet.out_port:
             return packet
         inside = replace(packet, in_device="", out_device=bridge.name)
-        packet = self.firewall.run(trail, point.namespace, "postrouting", inside)
+        packet = self.firewall.run(trail, point.namespace, "postrouting", _for_host(inside))
         return replace(packet, in_port="", out_port="")
 
     def _bridge_hook(
@@ -108,3 +111,8 @@ class Bridging:
             IPV6: ("ip6tables", options is not None and options.nf_call_ip6tables),
         }[packet.ether_type]
         return own or self.view.number(key, f"net/bridge/bridge-nf-call-{name}") != 0
+
+
+def _for_host(packet: Packet) -> Packet:
+    """The ip hooks are not to see that a frame is for others (setup_pre_routing, br_nf_forward_ip)."""
+    return replace(packet, link_type=PACKET_HOST) if packet.link_type == PACKET_OTHERHOST else packet

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import refusals, route_steps
-from netdoctor.walk.bridging import Diverted
+from netdoctor.walk.bridging import PACKET_HOST, Diverted
 from netdoctor.walk.layer2 import End, Frame, Spread
 from netdoctor.walk.packet import Packet
 from netdoctor.walk.routing import lookup
@@ -31,7 +31,7 @@ def turned(walker: "Walker", diverted: Diverted) -> Turned:
     bridge, port = walker.view.link(point.namespace, point.device), walker.view.link(point.namespace, point.in_port)
     assert bridge is not None and port is not None
     mac = _next_mac(walker, point.namespace, bridge, packet) if diverted.readdressed else packet.destination_mac
-    packet = replace(packet, destination_mac=mac)
+    packet = replace(packet, destination_mac=mac, link_type=PACKET_HOST if mac == bridge.mac else packet.link_type)
     spread = Spread(walker.view, walker.trail, Frame(packet.source_mac, mac))
     end = next(spread.switched(point.namespace, bridge, port), None)
     if end is None:

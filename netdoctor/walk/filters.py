@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Link, Qdisc, TrafficFilter
 from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.addressing import BROADCAST_MAC
 from netdoctor.walk.bridging import Bridging
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.layer2 import Point
@@ -13,6 +14,7 @@ from netdoctor.walk.trail import Dead, Trail
 from netdoctor.walk.view import View
 
 ETHERNET_HEADER_BYTES = 14
+PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
 
 
 class Filters:
@@ -64,7 +66,7 @@ class Filters:
                 )  # fmt: skip
             )
         self._traffic_control(trail, point.namespace, link, "ingress")
-        arriving = replace(packet, in_device=link.name, out_device="")
+        arriving = replace(packet, in_device=link.name, out_device="", link_type=_link_type(packet, link))
         return self.firewall.frame(trail, point.namespace, "netdev", "ingress", arriving, link.name)
 
     def _traffic_control(self, trail: Trail, key: NamespaceId, link: Link, side: str) -> None:
@@ -131,6 +133,15 @@ def _scrubbed(packet: Packet, left: NamespaceId | None, point: Point) -> Packet:
         packet, conntrack=None, priority=0, mark=0 if "mark" in forgotten else packet.mark, in_port="", out_port="",
         unsure=tuple(pair for pair in packet.unsure if pair[0] not in forgotten),
     )  # fmt: skip
+
+
+def _link_type(packet: Packet, link: Link) -> int:
+    """eth_type_trans: whom the frame is for, as the device that gets it sees it."""
+    if packet.destination_mac == BROADCAST_MAC:
+        return PACKET_BROADCAST
+    if int(packet.destination_mac[:2] or "0", 16) & 1:
+        return PACKET_MULTICAST
+    return PACKET_HOST if packet.destination_mac in ("", link.mac) or link.hardware != 1 else PACKET_OTHERHOST
 
 
 def _always_drops(one: TrafficFilter) -> bool:

@@ -32,6 +32,8 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     """One packet at one place. Device fields are interface names, empty where there is none ("" out at prerouting).
 
     in_port/out_port: the bridge ports under in_device/out_device when br_netfilter passes a bridged frame (physdev).
+    link_type: whom its last frame was for, as PACKET_HOST, _BROADCAST, _MULTICAST or _OTHERHOST (linux/if_packet.h);
+    None: no frame was followed.
     conntrack is None before conntrack has seen it. unsure: fields that a rule gave a value nobody can tell -> why.
     tcp_options: the segment's options, padded to whole words; tcp_mss: what their MSS option says, 0 without one, when
     that alone is known; payload: what follows the transport header. None: not known.
@@ -64,6 +66,7 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     group_id: int | None = None
     conntrack: ConntrackView | None = None
     arp_operation: int = 0
+    link_type: int | None = None
     unsure: tuple[tuple[str, str], ...] = ()
     tcp_options: bytes | None = None
     tcp_mss: int | None = None

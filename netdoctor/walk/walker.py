@@ -250,7 +250,7 @@ class Walker:
         if device is None:
             raise CannotTell(f"no interface {packet.out_device}", key)
         before = packet
-        packet = self.firewall.run(self.trail, key, "postrouting", packet)
+        packet = replace(self.firewall.run(self.trail, key, "postrouting", packet), in_device="")
         if packet.source != before.source:
             self._policy(key, "out", packet)
         if found.type in ("local", "anycast"):
@@ -350,7 +350,7 @@ class Walker:
         packet = sizes.check_forwarding(self, key, packet, found)
         packet = self.firewall.run(self.trail, key, "forward", packet)
         self._policy(key, "out", packet)
-        self._send(key, replace(packet, in_device=""), found)
+        self._send(key, packet, found)
 
     # Delivering --------------------------------------------------------------------------------------------------
 

@@ -95,14 +95,17 @@ class Loaded(NamedTuple):
 class Box:
     """The world with its sockets. `send` and `send_own` put packets in, `met` says what became of them."""
 
+    wires = WIRES
+
     def __init__(self, world: World, roles: tuple[str, ...] = ("ns1", "inet"), host_roles: str = "host") -> None:
         self.world = world
         self.observer = Observer(target.resolve(world.name(host_roles)), target.resolve(world.name(host_roles)))
         self.host = self.observer.host
         self.handles = {role: target.resolve(world.name(role)) for role in roles}
         self.taps = {role: self._in(role, _tap) for role in roles}
-        self.injectors = {wire: self._in(WIRES[wire][0], lambda wire=wire: _injector(WIRES[wire][1])) for wire in WIRES}
-        self.macs = {wire: (_mac(world, *WIRES[wire]), _mac(world, "host", wire)) for wire in WIRES}
+        wires = self.wires
+        self.injectors = {wire: self._in(wires[wire][0], lambda wire=wire: _injector(wires[wire][1])) for wire in wires}
+        self.macs = {wire: (_mac(world, *wires[wire]), _mac(world, "host", wire)) for wire in wires}
         self.own, self.inside, self.listeners = self.observer.inside(self.host, _sockets_of_host)
         self.counts = self.observer.inside(self.host, Counts)
         self.base = self._read()

@@ -10,6 +10,7 @@ from .registers import Bits, hidden_bits
 DONT_FRAGMENT = 0x4000
 SYN = 0x02
 ETHERTYPE_ARP = 0x0806
+ARP_REQUEST = 1
 
 
 def packed(address: str) -> bytes:
@@ -46,10 +47,11 @@ def _ipv6(packet: Packet) -> Bits:
 
 
 def _arp(packet: Packet) -> Bits:
-    """RFC 826 for Ethernet and IPv4. In a request the target's MAC address is zero."""
+    """RFC 826 for Ethernet and IPv4. In a request the target's MAC address is zero; an answer goes to its target."""
     mac = mac_bytes(packet.source_mac) if packet.source_mac else bytes(6)
     value = struct.pack("!HHBBH", 1, 0x0800, 6, 4, packet.arp_operation) + mac + packed(packet.source)
-    value += bytes(6) + packed(packet.destination)
+    target = packet.destination_mac if packet.arp_operation != ARP_REQUEST else ""
+    value += (mac_bytes(target) if target else bytes(6)) + packed(packet.destination)
     hidden = bytes(8) + (bytes(6) if packet.source_mac else b"\xff" * 6) + bytes(14)
     return Bits(value, hidden, "the sender's MAC address is not known")
 

@@ -100,12 +100,19 @@ def _of_socket(state: State, key: str) -> Bits | None:
 
 
 def _of_device(state: State, key: str) -> Bits | None:
-    """iif, oif and what hangs on them; the kernel gives index 0 for no device and breaks off for the rest."""
+    """iif, oif and what hangs on them; the kernel gives index 0 for no device and breaks off for the rest.
+
+    iiftype is that of the device the packet is at, which on its way out is the one it leaves by.
+    """
     links = state.facts.links
     if key in ("sdif", "sdifname"):
         return _slave(state, key)
     outward = key.startswith(("o", "bri_o"))
     name = state.packet.out_device if outward else state.packet.in_device
+    if key == "iiftype" and not name:
+        if state.base.hook == "output" and state.base.table.family in ("ip", "ip6", "inet"):
+            return hidden_bits(2, "whether a packet of this host's own has a device yet is not known")
+        name = state.packet.out_device
     if not name:
         return u32(0) if key in ("iif", "oif") else None
     link = links.get(name)
@@ -136,6 +143,8 @@ def _slave(state: State, key: str) -> Bits:
 def packet_type(state: State) -> Bits:
     """PACKET_HOST, _BROADCAST, _MULTICAST, _OTHERHOST. br_netfilter shows frames for others as its host's own."""
     packet = state.packet
+    if packet.link_type is not None:
+        return Bits(bytes([packet.link_type]))
     if not packet.in_device and not packet.in_port:
         return Bits(bytes([HOST]))
     if state.base.table.family in ("bridge", "netdev") or packet.in_port:
