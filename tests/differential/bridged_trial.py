@@ -9,12 +9,12 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
+from netdoctor.walk.view import Lacking
 
 from .box import Loaded, patience
 from .bridged_box import ARP_ETHER_TYPE, BROADCAST, PORTS_OF_ROLES, BridgedBox, Frame
 from .bridged_foretold import BridgedOracle, Foretold
 from .bridged_rules import CONTAINERS, HOST, OUTSIDE
-from .foretold import answering
 from .packets import Seen, minimum_bytes
 
 ROLES = tuple(PORTS_OF_ROLES)
@@ -152,9 +152,14 @@ class BridgedTrial:
         if answer is not None:
             yield self.one(oracle, answer)
 
-    def _ready(self, snapshot, first: Frame) -> BridgedOracle:  # type: ignore[no-untyped-def]
-        BridgedOracle(self.box, snapshot).coming(first)
-        return BridgedOracle(self.box, snapshot)
+    def _ready(self, first: Frame) -> BridgedOracle:
+        """An oracle for a new flow over a snapshot that holds what the flow's first frame needs."""
+        while True:
+            try:
+                BridgedOracle(self.box, self.snapshot).coming(first)
+                return BridgedOracle(self.box, self.snapshot)
+            except Lacking as lacking:
+                self.snapshot = self.box.observer.answer(self.snapshot, lacking.needs)
 
     @staticmethod
     def _goes_on(verdict: Verdict) -> bool:
