@@ -51,6 +51,8 @@ class Firewall:
         self.view = view
         self.connections = connections
         self.world = world
+        self.rerouted: Packet | None = None
+        """After the output hook: the packet as it was when a rule last had it routed again (ip_route_me_harder)."""
         self._facts: dict[NamespaceId, HookFacts] = {}
 
     def run(self, trail: Trail, key: NamespaceId, hook: str, packet: Packet) -> Packet:
@@ -59,6 +61,7 @@ class Firewall:
         self.view.tables(key)
         chains = base_chains(self.view.namespace(key).ruleset, family, hook)  # type: ignore[arg-type]
         nats = [one for one in chains if one.is_nat]
+        self.rerouted = None
         track_here, nat_done = hook in TRACKING_HOOKS, hook not in NAT_PRIORITY
         wanted: dict[str, object] = {"notrack": False, "zone": 0}
         for base in chains:
@@ -67,7 +70,9 @@ class Firewall:
             if not nat_done and (base.is_nat or base.priority > NAT_PRIORITY[hook]):
                 packet, nat_done = self._nat(trail, key, hook, packet, nats), True
             if not base.is_nat:
-                packet = self._through(trail, key, base, packet, wanted)
+                before, packet = packet, self._through(trail, key, base, packet, wanted)
+                if hook == "output" and base.reroutes and _asks_anew(before, packet):
+                    self.rerouted = packet
         if track_here:
             packet = self._track(trail, key, packet, wanted)
         if not nat_done:
@@ -286,6 +291,8 @@ class Firewall:
                     self._bind(trail, key, hook, base, result, packet, connection)
                     break
         changed = tracking.translated(packet, connection, direction, end)
+        if changed.destination != packet.destination:
+            self.rerouted = changed
         if changed != packet:
             if direction == "reply":
                 trail.passed("nat", key, f"translated back: {packet} becomes {changed}", packet=str(changed))
@@ -434,6 +441,12 @@ class Firewall:
             *(Because(kind="rule", namespace=key, text=_describe(one)) for one in (*result.matched, rule)[-4:]),
             device=packet.in_device or packet.out_device, packet=str(result.packet), facts=_rule_facts(rule, base.hook),
         )  # fmt: skip
+
+
+def _asks_anew(before: Packet, after: Packet) -> bool:
+    """nf_route_table_hook4 and ipt_mangle_out: these changes have a packet of one's own routed again."""
+    same = (before.source, before.destination, before.mark) == (after.source, after.destination, after.mark)
+    return not same or (before.tos != after.tos if after.family == 4 else before.ttl != after.ttl)
 
 
 def _changes(before: Packet, after: Packet) -> str:

@@ -239,7 +239,9 @@ def _select_source6(usable: list[Address], device: int, towards: str) -> str:
         )
 
     candidates = [
-        one for one in usable if one.scope != "host" and (one.index == device or not is_link_local(one.local))
+        one
+        for one in usable
+        if one.local == towards or (one.scope != "host" and (one.index == device or not is_link_local(one.local)))
     ]
     best = max(candidates, key=rank, default=None)
     return best.local if best else ""

@@ -168,8 +168,8 @@ class Walker:
         refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
         after = self.firewall.run(self.trail, key, "output", packet)
-        if (after.destination, after.mark) != (packet.destination, packet.mark):
-            found = self._route_out(key, after)
+        if self.firewall.rerouted is not None:
+            found = self._route_out(key, self.firewall.rerouted)
             after = replace(after, out_device=self._out_name(key, after, found))
         self._policy(key, "out", after)
         self._send(key, after, found)

@@ -16,7 +16,7 @@ from .iptables_rules import Rules
 from .packets import Seen, datagram
 
 ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4)}
-ANSWERED_BY = ("OUTP", "POST")
+ANSWERED_BY, LOOPED_BY = ("OUTP", "POST"), ("PRER", "INPU")
 Maker = Callable[[random.Random], Rules]
 
 
@@ -114,7 +114,7 @@ class Trial:
             seen = next((one for its, one in self.box.met() if its == tag and not _complains(one, sent)), seen)
             after = self.box.counted()
             moved = self._moved(after)
-            wrong = disagreement(foretold, seen, moved, self.loaded, reached)
+            wrong = disagreement(foretold, seen, moved, self.loaded, reached, own=not sent.wire)
             if not wrong:
                 break
         self.before = after
@@ -156,7 +156,9 @@ class Reached:
         traverse._Walk.meet = self._meet  # type: ignore[method-assign]
 
 
-def disagreement(told: Foretold, seen: Seen | None, moved: Counter[str], loaded: Loaded, reached: Reached) -> str:
+def disagreement(
+    told: Foretold, seen: Seen | None, moved: Counter[str], loaded: Loaded, reached: Reached, own: bool
+) -> str:
     """What the walk claims and the kernel denies, "" when there is nothing of the kind."""
     if told.seen is None and not told.doubts and seen is not None:
         return "foretold to die, and it came out"
@@ -168,11 +170,19 @@ def disagreement(told: Foretold, seen: Seen | None, moved: Counter[str], loaded:
         return "it came out otherwise"
     if reached.in_doubt:
         return ""
-    blind = {label.rule for label in loaded.labels.values() if label.chain.startswith(ANSWERED_BY)}
-    for rule in (set(told.met) | set(moved)) - (blind if told.answered or _refused(seen) else set()):
-        if told.met[rule] != moved[rule]:
+    blind = _met_by_answers(told, seen, own=own, loaded=loaded)
+    for rule in set(told.met) | set(moved):
+        if told.met[rule] > moved[rule] or (told.met[rule] < moved[rule] and rule not in blind):
             return f"rule {rule} was met {moved[rule]} times, not {told.met[rule]}"
     return ""
+
+
+def _met_by_answers(told: Foretold, seen: Seen | None, *, own: bool, loaded: Loaded) -> set[str]:
+    """The rules that the host's own answers (a rejection, nobody listens) meet as well, perhaps by loopback."""
+    if not told.answered and not _refused(seen):
+        return set()
+    chains = (*ANSWERED_BY, *LOOPED_BY) if own else ANSWERED_BY
+    return {label.rule for label in loaded.labels.values() if label.chain.startswith(chains)}
 
 
 def _complains(seen: Seen, sent: Sent) -> bool:

@@ -61,6 +61,11 @@ class BaseChain(msgspec.Struct, frozen=True, kw_only=True):
     def backend(self) -> Backend:
         return self.table.backend
 
+    @property
+    def reroutes(self) -> bool:
+        """Whether the output hook routes a packet again that this chain changed."""
+        return self.chain.type == "route" or (self.backend == "iptables-legacy" and self.table.name == "mangle")
+
     def __str__(self) -> str:
         return f"{self.table.backend} {self.table.family} {self.table.name} {self.chain.name}"
 

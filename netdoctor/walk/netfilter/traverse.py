@@ -101,6 +101,7 @@ class _Walk:
         self.jumps: tuple[tuple[str, int], ...] = ()
         self.matched: list[tuple[Chain, Rule]] = []
         self.doubts: list[tuple[Doubt, Final]] = []
+        self.through = ""
 
     def chain(self, chain: Chain, depth: int) -> Final | None:
         """The verdict the packet surely gets in this chain; None when it comes out of it (or may come out of it)."""
@@ -117,14 +118,15 @@ class _Walk:
             final, leaves = self.follow(chain, rule, met, depth)
             if final is not None and left:
                 self.add_doubt(final, left)
+                self.let_through(final.decision, left)
             if final is not None:
-                self.state.in_doubt = outside
+                self.state.in_doubt = outside or self.through
                 return None if left else final
             if leaves and not met.whys:
                 break
             left = left or (met.whys[0] if leaves else "")
-            self.state.in_doubt = outside or left
-        self.state.in_doubt = outside
+            self.state.in_doubt = outside or left or self.through
+        self.state.in_doubt = outside or self.through
         return None
 
     def meet(self, chain: Chain, rule: Rule) -> Met | None:
@@ -218,6 +220,7 @@ class _Walk:
                 if not met.whys:
                     return final, False
                 self.add_doubt(final, met.whys[0])
+                self.let_through(decision, met.whys[0])
             elif decision.code == "return":
                 leaves = True
             else:
@@ -241,11 +244,18 @@ class _Walk:
         if met.whys:
             self.state.in_doubt = outside or met.whys[0]
         final = self.chain(target, depth + 1)
-        self.state.in_doubt = outside
+        self.state.in_doubt = outside or self.through
         if final is not None and met.whys:
             self.add_doubt(final, met.whys[0])
+            self.let_through(final.decision, met.whys[0])
             return None
         return final
+
+    def let_through(self, decision: Decision, why: str) -> None:
+        """After a doubtful accept nothing more is sure to happen to the packet here."""
+        if decision.code != "drop":
+            self.through = self.through or why
+            self.state.in_doubt = self.state.in_doubt or why
 
     def add_doubt(self, final: Final, why: str) -> None:
         code = verdict_of(final.decision)
