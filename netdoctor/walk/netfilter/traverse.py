@@ -11,6 +11,7 @@ from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.walk.choices import Choices
 from netdoctor.walk.packet import Packet
 
+from .candidates import candidates
 from .result import Assumption, BaseChain, ChainResult, Doubt, HookFacts, RuleRef, RulesetNeed
 from .state import Alternatives, Code, Decision, Pending, State
 from .step import step
@@ -109,7 +110,7 @@ class _Walk:
         if depth > MAXIMUM_DEPTH:
             return None
         outside, left = self.state.in_doubt, ""
-        for rule in rules:
+        for rule in candidates(self.state, chain, rules):
             met = self.meet(chain, rule)
             if met is None:
                 continue

@@ -1,0 +1,175 @@
+"""Which rules of a long chain a packet can meet at all, found by what the rules compare and not rule by rule.
+
+A rule that begins with plain comparisons is surely missed when one of them fails. So the rules are filed by the most
+telling comparison of each: what is compared, and with which value. A packet then answers each question once. A question
+it has no sure answer to leaves all rules filed under it in: what comes out is never less than what can be met.
+"""
+
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+
+import msgspec
+
+from netdoctor.model.expression import AnyExpression, Bitwise, Cmp, Ct, Meta, Payload, Range, XtHeader, XtMatch
+from netdoctor.model.firewall import Chain, Rule
+from netdoctor.walk.packet import TCP, UDP
+
+from .headers import packed
+from .registers import Registers
+from .state import State
+from .step import step
+from .xt_header import INVERT_DESTINATION, INVERT_PROTOCOL, INVERT_SOURCE
+
+MANY = 48
+PORTS = {"tcp": TCP, "udp": UDP}
+INVERT_PORT = 2
+PORTS_BYTES = 12
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """nf_tables: these expressions load a register; what are its first `length` bytes?"""
+
+    loads: tuple[AnyExpression, ...]
+    register: int
+    length: int
+
+
+class Header(msgspec.Struct, frozen=True):
+    """xtables: the field of the packet's header, under the mask."""
+
+    field: str
+    mask: bytes = b""
+
+
+Question = Loaded | Header
+Condition = tuple[Question, bytes]
+
+
+class Index(msgspec.Struct, frozen=True):
+    """The places of a chain's rules: those without a telling comparison, and per question and value the others."""
+
+    always: tuple[int, ...]
+    filed: dict[Question, dict[bytes, list[int]]]
+
+    def places(self, state: State, first: int) -> list[int]:
+        """The places from `first` on of the rules that the packet can meet."""
+        found = list(self.always)
+        outside, state.registers = state.registers, Registers()
+        for question, by_value in self.filed.items():
+            answer = answered(state, question)
+            if answer is None:
+                found += (place for places in by_value.values() for place in places)
+            else:
+                found += by_value.get(answer, ())
+        state.registers = outside
+        return sorted(place for place in found if place >= first)
+
+
+def candidates(state: State, chain: Chain, rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """The chain's rules that the packet can meet, in order; asked again once a rule has changed the packet."""
+    if len(rules) < MANY:
+        yield from rules
+        return
+    index = _index_of(chain, rules)
+    first = 0
+    while first < len(rules):
+        packet, uncertain = state.packet, dict(state.uncertain)
+        for place in index.places(state, first):
+            yield rules[place]
+            first = place + 1
+            if state.packet is not packet or state.uncertain != uncertain:
+                break
+        else:
+            return
+
+
+def _index_of(chain: Chain, rules: tuple[Rule, ...]) -> Index:
+    kept = chain.worked_out.get("index")
+    if not isinstance(kept, Index):
+        kept = chain.worked_out["index"] = made_index(rules)
+    return kept
+
+
+def made_index(rules: tuple[Rule, ...]) -> Index:
+    """Files each rule under that of its conditions which differs most from rule to rule."""
+    conditions = [conditions_of(rule) for rule in rules]
+    values: defaultdict[Question, set[bytes]] = defaultdict(set)
+    for several in conditions:
+        for question, value in several:
+            values[question].add(value)
+    always: list[int] = []
+    filed: defaultdict[Question, dict[bytes, list[int]]] = defaultdict(dict)
+    for place, several in enumerate(conditions):
+        if not several:
+            always.append(place)
+            continue
+        question, value = max(several, key=lambda one: len(values[one[0]]))
+        filed[question].setdefault(value, []).append(place)
+    return Index(tuple(always), dict(filed))
+
+
+def conditions_of(rule: Rule) -> list[Condition]:
+    """The equalities among the comparisons that a rule begins with."""
+    first = rule.expressions[0] if rule.expressions else None
+    if isinstance(first, XtHeader):
+        return _header_conditions(first, rule.expressions[1:])
+    found: list[Condition] = []
+    loads: tuple[AnyExpression, ...] = ()
+    register = 0
+    for expression in rule.expressions:
+        match expression:
+            case Meta() | Payload() | Ct():
+                loads, register = (expression,), expression.register
+            case Bitwise(operation="bool", source=source, destination=destination) if source == destination == register:
+                loads = (*loads, expression)
+            case Cmp(register=compared) | Range(register=compared) if compared == register and loads:
+                if isinstance(expression, Cmp) and expression.operator == "eq":
+                    found.append((Loaded(loads, register, len(expression.value)), expression.value))
+            case _:
+                break
+    return found
+
+
+def _header_conditions(header: XtHeader, rest: tuple[AnyExpression, ...]) -> list[Condition]:
+    found: list[Condition] = []
+    if any(header.source_mask) and not header.invert & INVERT_SOURCE:
+        found.append((Header("source", header.source_mask), header.source))
+    if any(header.destination_mask) and not header.invert & INVERT_DESTINATION:
+        found.append((Header("destination", header.destination_mask), header.destination))
+    if header.protocol and not header.invert & INVERT_PROTOCOL:
+        found.append((Header("protocol"), bytes([header.protocol & 0xFF])))
+    match = rest[0] if rest else None
+    if isinstance(match, XtMatch) and match.name in PORTS and len(match.info) >= PORTS_BYTES:
+        low, high = struct.unpack_from("=2H", match.info, 4)
+        invert = match.info[11 if match.name == "tcp" else 8]
+        if low == high and not invert & INVERT_PORT:
+            found.append((Header("port"), struct.pack("=BH", PORTS[match.name], low)))
+    return found
+
+
+def answered(state: State, question: Question) -> bytes | None:
+    """What the packet answers; None when it is not known for sure. b"" fits no rule."""
+    if isinstance(question, Loaded):
+        return _loaded(state, question)
+    packet = state.packet
+    if question.field == "port":
+        unsure = "destination_port" in state.uncertain or "protocol" in state.uncertain
+        return None if unsure else struct.pack("=BH", packet.protocol, packet.destination_port)
+    if "source" in state.uncertain or "destination" in state.uncertain:
+        return None
+    if question.field == "protocol":
+        return None if "protocol" in state.uncertain else bytes([packet.protocol])
+    address = packed(packet.source if question.field == "source" else packet.destination)
+    return bytes(a & m for a, m in zip(address, question.mask, strict=False))
+
+
+def _loaded(state: State, question: Loaded) -> bytes | None:
+    for expression in question.loads:
+        outcome = step(state, expression)
+        if outcome is False:
+            return b""
+        if outcome is not True:
+            return None
+    bits = state.registers.load(question.register, question.length)
+    return bits.value if bits.known else None
