@@ -25,7 +25,7 @@ class Saved(Fact, frozen=True):
 
 def write(path: str, saved: Saved) -> None:
     """Writes the file whole or not at all. Raises NetdoctorError."""
-    write_text(path, msgspec.json.encode(saved).decode())
+    write_text(path, msgspec.json.encode(saved))
 
 
 def read(path: str) -> Saved:
@@ -58,23 +58,28 @@ def check_writable(path: str) -> None:
         raise NetdoctorError(f"{path}: cannot write: permission denied")
 
 
-def write_text(path: str, text: str) -> None:
-    """Replaces the file at once: a temporary one in the same folder, then a rename. Raises NetdoctorError."""
+def write_text(path: str, text: str | bytes) -> None:
+    """Replaces the file at once: a temporary one in the same folder, then a rename. Raises NetdoctorError.
+
+    text: a large one comes as bytes already, to be held only once.
+    """
     if path in ("-", "/dev/stdout"):
-        print(text, end="" if text.endswith("\n") else "\n")
+        shown = text if isinstance(text, str) else text.decode()
+        print(shown, end="" if shown.endswith("\n") else "\n")
         return
     import tempfile
 
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
     folder = os.path.dirname(os.path.abspath(path))
     temporary = ""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
+            with open(path, "wb") as file:
+                file.write(content)
             return
         number, temporary = tempfile.mkstemp(prefix=".netdoctor-", dir=folder)
-        with os.fdopen(number, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:

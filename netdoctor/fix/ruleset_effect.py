@@ -121,8 +121,9 @@ def _rules_edited(
     def edit_chain(chain: Chain) -> Chain:
         if isinstance(chain.rules, Unknown):
             return chain
-        rules = (replace(rule, line=number) for number, rule in enumerate(edit(chain.rules), 1))
-        return replace(chain, rules=tuple(rules))
+        rules = edit(chain.rules)
+        numbered = (rule if rule.line == line else replace(rule, line=line) for line, rule in enumerate(rules, 1))
+        return replace(chain, rules=tuple(numbered))
 
     return _chain_edited(namespace, at, edit_chain)
 

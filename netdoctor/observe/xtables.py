@@ -9,43 +9,23 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from netdoctor.model.expression import AnyExpression, Verdict, VerdictCode, XtHeader, XtMatch, XtTarget
 from netdoctor.model.firewall import Chain, Rule, Table
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.netlink.wire import Interrupted
 
-Family = Literal["ip", "ip6"]
+from .xt_entries import LAYOUTS, VERDICTS, EntryReader, Family, offsets_of, text
+
 GET_INFO, GET_ENTRIES = 64, 65
 INFO = struct.Struct("=32sI5I5III")
 ENTRIES_HEADER_BYTES = 40
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
-VERDICTS: dict[int, VerdictCode] = {-1: "drop", -2: "accept", -4: "queue", -5: "return"}
-GOTO = {"ip": 0x02, "ip6": 0x04}
 TRIES = 5
 FEW_ENTRIES = 200
 """Tables up to this size are read whole at once: asking for their chains one by one would cost more."""
-
-
-class Layout(NamedTuple):
-    """Where the fields of struct ipt_entry or ip6t_entry are."""
-
-    level: int
-    domain: socket.AddressFamily
-    address: int
-    protocol: int
-    offsets: int
-    counters: int
-    elements: int
-
-
-LAYOUTS: dict[Family, Layout] = {
-    "ip": Layout(socket.IPPROTO_IP, socket.AF_INET, 4, 80, 88, 96, 112),
-    "ip6": Layout(socket.IPPROTO_IPV6, socket.AF_INET6, 16, 128, 140, 152, 168),
-}
 
 
 class Span(NamedTuple):
@@ -60,23 +40,15 @@ class Span(NamedTuple):
 class Blob(NamedTuple):
     """One table as getsockopt gave it, at one moment, and where its chains are in it; the rules are read when asked for.
 
-    names: the offset of a user chain's first entry, where jumps lead -> its name. entries: how many there are.
+    entries: how many there are.
     """
 
     family: Family
     table: str
     content: bytes
     spans: dict[str, Span]
-    names: dict[int, str]
     entries: int
-
-
-class Entry(NamedTuple):
-    """One struct ipt_entry: where it stands in the blob, its bytes, and where its target is in them."""
-
-    offset: int
-    raw: bytes
-    target: int
+    entry_reader: EntryReader
 
 
 Kept = dict[tuple[str, str], Blob]
@@ -114,8 +86,8 @@ def read_legacy_counters(family: str, table: str, chains: Sequence[str]) -> dict
         return {}
     place, found = LAYOUTS[blob.family].counters, dict[str, dict[int, tuple[int, int]]]()
     for span in (blob.spans[chain] for chain in chains if chain in blob.spans):
-        entries = enumerate(_entries(blob.content, LAYOUTS[blob.family], span.first, span.last), 1)
-        found[span.name] = {line: struct.unpack_from("=2Q", entry.raw, place) for line, entry in entries}
+        offsets = enumerate(offsets_of(blob.content, LAYOUTS[blob.family], span.first, span.last), 1)
+        found[span.name] = {line: struct.unpack_from("=2Q", blob.content, offset + place) for line, offset in offsets}
         if span.hook:
             found[span.name][0] = struct.unpack_from("=2Q", blob.content, span.last + place)
     return found
@@ -185,7 +157,7 @@ def find_chains(family: Family, table: str, heads: dict[int, int], content: byte
         at = offset + target
         if content[at + 2 : at + 8] == b"ERROR\0":
             end_chain()
-            name = names[offset + size] = _text(content[at + 32 : at + 64])
+            name = names[offset + size] = text(content[at + 32 : at + 64])
             begun.append((name, "", offset + size))
         elif offset in heads:
             end_chain()
@@ -193,7 +165,7 @@ def find_chains(family: Family, table: str, heads: dict[int, int], content: byte
             begun.append((hook.upper(), hook, offset))
         previous, offset, entries = offset, offset + size, entries + 1
     end_chain()
-    return Blob(family, table, content, spans, names, entries)
+    return Blob(family, table, content, spans, entries, EntryReader(family, names))
 
 
 def _table(blob: Blob, *, later: bool) -> Table:
@@ -221,73 +193,4 @@ def chain_rules(blob: Blob, chain: str) -> tuple[Rule, ...]:
     span = blob.spans.get(chain)
     if span is None:
         return ()
-    entries = _entries(blob.content, LAYOUTS[blob.family], span.first, span.last)
-    return tuple(_rule(blob.family, entry, line, blob.names) for line, entry in enumerate(entries, 1))
-
-
-def _entries(content: bytes, layout: Layout, offset: int, end: int) -> Iterator[Entry]:
-    while offset < end:
-        target, size = struct.unpack_from("=2H", content, offset + layout.offsets)
-        yield Entry(offset, content[offset : offset + size], target)
-        offset += size
-
-
-def _text(value: bytes) -> str:
-    return value.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-
-
-def _rule(family: Family, entry: Entry, line: int, names: dict[int, str]) -> Rule:
-    layout = LAYOUTS[family]
-    header = _header(family, layout, entry.raw)
-    matches = tuple(_matches(entry, layout))
-    target = _target(family, entry, header.flags, names)
-    packets, octets = struct.unpack_from("=2Q", entry.raw, layout.counters)
-    comment = next((_text(match.info) for match in matches if match.name == "comment"), "")
-    expressions: tuple[AnyExpression, ...] = (header, *matches) if target is None else (header, *matches, target)
-    return Rule(line=line, expressions=expressions, comment=comment, packets=packets, bytes=octets, raw=entry.raw)
-
-
-def _header(family: Family, layout: Layout, raw: bytes) -> XtHeader:
-    """struct ipt_ip: addresses, masks, devices, their masks, protocol, flags. ip6t_ip6 has a tos between."""
-    size = layout.address
-    source, destination, source_mask, destination_mask = (raw[i * size : (i + 1) * size] for i in range(4))
-    at = 4 * size
-    protocol, first, second, third = struct.unpack_from("=H3B", raw, layout.protocol)
-    tos, flags, invert = (0, first, second) if family == "ip" else (first, second, third)
-    return XtHeader(
-        family=family, source=source, source_mask=source_mask, destination=destination,
-        destination_mask=destination_mask, in_device=_device(raw, at), out_device=_device(raw, at + 16),
-        protocol=protocol, tos=tos, flags=flags, invert=invert,
-    )  # fmt: skip
-
-
-def _device(raw: bytes, at: int) -> str:
-    """The name; with "+" when its mask stops before the terminating NUL."""
-    name, mask = raw[at : at + 16].split(b"\0", 1)[0], raw[at + 32 : at + 48]
-    length = len(mask.rstrip(b"\0"))
-    if not length:
-        return ""
-    return _text(name) if length > len(name) else _text(name[:length]) + "+"
-
-
-def _matches(entry: Entry, layout: Layout) -> Iterator[XtMatch]:
-    offset = layout.elements
-    while offset < entry.target:
-        size, name, revision = struct.unpack_from("=H29sB", entry.raw, offset)
-        yield XtMatch(name=_text(name), revision=revision, info=entry.raw[offset + 32 : offset + size])
-        offset += max(size, 32)
-
-
-def _target(family: Family, entry: Entry, flags: int, names: dict[int, str]) -> Verdict | XtTarget | None:
-    """A standard target is a verdict, or a jump to an offset: the next entry's (the rule only counts) or a chain's."""
-    raw, at = entry.raw, entry.target
-    size, packed_name, revision = struct.unpack_from("=H29sB", raw, at)
-    name = _text(packed_name)
-    if name:
-        return XtTarget(name=name, revision=revision, info=raw[at + 32 : at + size])
-    (verdict,) = struct.unpack_from("=i", raw, at + 32)
-    if verdict < 0:
-        return Verdict(code=VERDICTS.get(verdict, "accept"))
-    if verdict == entry.offset + len(raw):
-        return None
-    return Verdict(code="goto" if flags & GOTO[family] else "jump", chain=names.get(verdict, f"offset {verdict}"))
+    return blob.entry_reader.rules(blob.content, span.first, span.last)

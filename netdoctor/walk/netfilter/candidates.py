@@ -21,29 +21,18 @@ from .state import State
 from .step import step
 from .xt_header import INVERT_DESTINATION, INVERT_PROTOCOL, INVERT_SOURCE
 
-MANY = 48
+MANY, SAMPLED = 48, 500
 PORTS = {"tcp": TCP, "udp": UDP}
 INVERT_PORT = 2
 PORTS_BYTES = 12
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """nf_tables: these expressions load a register; what are its first `length` bytes?"""
-
-    loads: tuple[AnyExpression, ...]
-    register: int
-    length: int
-
-
-class Header(msgspec.Struct, frozen=True):
-    """xtables: the field of the packet's header, under the mask."""
-
-    field: str
-    mask: bytes = b""
-
-
-Question = Loaded | Header
+Question = tuple[str, bytes | tuple[AnyExpression, ...], int, int]
+"""("loaded", expressions, register, length): what nf_tables expressions load into a register, its first bytes.
+(field of the header, mask, 0, 0): for xtables."""
 Condition = tuple[Question, bytes]
+PROTOCOL: Question = ("protocol", b"", 0, 0)
+PORT: Question = ("port", b"", 0, 0)
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -95,16 +84,21 @@ def made_index(rules: tuple[Rule, ...]) -> Index:
     """Files each rule under that of its conditions which differs most from rule to rule."""
     conditions = [conditions_of(rule) for rule in rules]
     values: defaultdict[Question, set[bytes]] = defaultdict(set)
-    for several in conditions:
+    for several in conditions[:: 1 + len(conditions) // SAMPLED]:
         for question, value in several:
             values[question].add(value)
+    differ = {question: len(found) for question, found in values.items()}
+
+    def telling(one: Condition) -> int:
+        return differ.get(one[0], 0)
+
     always: list[int] = []
     filed: defaultdict[Question, dict[bytes, list[int]]] = defaultdict(dict)
     for place, several in enumerate(conditions):
         if not several:
             always.append(place)
             continue
-        question, value = max(several, key=lambda one: len(values[one[0]]))
+        question, value = several[0] if len(several) == 1 else max(several, key=telling)
         filed[question].setdefault(value, []).append(place)
     return Index(tuple(always), dict(filed))
 
@@ -125,7 +119,7 @@ def conditions_of(rule: Rule) -> list[Condition]:
                 loads = (*loads, expression)
             case Cmp(register=compared) | Range(register=compared) if compared == register and loads:
                 if isinstance(expression, Cmp) and expression.operator == "eq":
-                    found.append((Loaded(loads, register, len(expression.value)), expression.value))
+                    found.append((("loaded", loads, register, len(expression.value)), expression.value))
             case _:
                 break
     return found
@@ -133,43 +127,44 @@ def conditions_of(rule: Rule) -> list[Condition]:
 
 def _header_conditions(header: XtHeader, rest: tuple[AnyExpression, ...]) -> list[Condition]:
     found: list[Condition] = []
-    if any(header.source_mask) and not header.invert & INVERT_SOURCE:
-        found.append((Header("source", header.source_mask), header.source))
-    if any(header.destination_mask) and not header.invert & INVERT_DESTINATION:
-        found.append((Header("destination", header.destination_mask), header.destination))
-    if header.protocol and not header.invert & INVERT_PROTOCOL:
-        found.append((Header("protocol"), bytes([header.protocol & 0xFF])))
+    invert = header.invert
+    if any(header.source_mask) and not invert & INVERT_SOURCE:
+        found.append((("source", header.source_mask, 0, 0), header.source))
+    if any(header.destination_mask) and not invert & INVERT_DESTINATION:
+        found.append((("destination", header.destination_mask, 0, 0), header.destination))
+    if header.protocol and not invert & INVERT_PROTOCOL:
+        found.append((PROTOCOL, bytes((header.protocol & 0xFF,))))
     match = rest[0] if rest else None
     if isinstance(match, XtMatch) and match.name in PORTS and len(match.info) >= PORTS_BYTES:
         low, high = struct.unpack_from("=2H", match.info, 4)
-        invert = match.info[11 if match.name == "tcp" else 8]
-        if low == high and not invert & INVERT_PORT:
-            found.append((Header("port"), struct.pack("=BH", PORTS[match.name], low)))
+        if low == high and not match.info[11 if match.name == "tcp" else 8] & INVERT_PORT:
+            found.append((PORT, struct.pack("=BH", PORTS[match.name], low)))
     return found
 
 
 def answered(state: State, question: Question) -> bytes | None:
     """What the packet answers; None when it is not known for sure. b"" fits no rule."""
-    if isinstance(question, Loaded):
-        return _loaded(state, question)
+    field, compared, register, length = question
+    if isinstance(compared, tuple):
+        return _loaded(state, compared, register, length)
     packet = state.packet
-    if question.field == "port":
+    if field == "port":
         unsure = "destination_port" in state.uncertain or "protocol" in state.uncertain
         return None if unsure else struct.pack("=BH", packet.protocol, packet.destination_port)
     if "source" in state.uncertain or "destination" in state.uncertain:
         return None
-    if question.field == "protocol":
+    if field == "protocol":
         return None if "protocol" in state.uncertain else bytes([packet.protocol])
-    address = packed(packet.source if question.field == "source" else packet.destination)
-    return bytes(a & m for a, m in zip(address, question.mask, strict=False))
+    address = packed(packet.source if field == "source" else packet.destination)
+    return bytes(a & m for a, m in zip(address, compared, strict=False))
 
 
-def _loaded(state: State, question: Loaded) -> bytes | None:
-    for expression in question.loads:
+def _loaded(state: State, loads: tuple[AnyExpression, ...], register: int, length: int) -> bytes | None:
+    for expression in loads:
         outcome = step(state, expression)
         if outcome is False:
             return b""
         if outcome is not True:
             return None
-    bits = state.registers.load(question.register, question.length)
+    bits = state.registers.load(register, length)
     return bits.value if bits.known else None
