@@ -137,9 +137,7 @@ class BridgedTrial:
         """A first frame, perhaps once more, perhaps the answer."""
         first = self.frames.first()
         for _ in range(TRIES):
-            oracle, self.snapshot = answering(
-                self.box, self.snapshot, lambda snapshot, first=first: self._ready(snapshot, first)
-            )
+            oracle = self._ready(first)
             verdict = self.one(oracle, first)
             if not verdict.wrong:
                 break
