@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_check import Cost, compile_all, measure
 from lab import World, registry
-from rulesets import SERVED, flat_iptables, flat_nft, kube_iptables, kube_nft
+from large_rulesets import SERVED, flat_iptables, flat_nft, kube_iptables, kube_nft
 
 SERVER = "8.8.8.8"
 ICMP_DROP = "-A FORWARD -d 8.8.8.8/32 -p icmp -j DROP"
