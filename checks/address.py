@@ -58,6 +58,8 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
 def _also(step: Step, snapshot: Snapshot) -> str:
     if step.cause != "duplicate-address":
         return ""
+    if "holders" in step.facts or step.namespace == snapshot.target:
+        return " (a duplicate address)"
     return f" (duplicate address: {ground.name(snapshot, snapshot.target)} and {ground.name(snapshot, step.namespace)} both have it)"
 
 

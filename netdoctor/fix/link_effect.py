@@ -8,9 +8,9 @@ from netdoctor.model.network import BridgePort, Link, NextHop, Route
 from netdoctor.model.snapshot import Namespace, Snapshot
 
 from .addressing import IPV6_MINIMUM_MTU_BYTES, connected, v6_lost, v6_regained, with_added
-from .seen import edited, known, link_at, link_named, peer_of, replace, with_link, with_namespace, with_routes
+from .seen import edited, known, link_at, link_named, peer_of, replace, sysctl, with_link, with_namespace, with_routes
 
-FORWARDING, DISABLED = 3, 0
+DISABLED, LISTENING, FORWARDING = 0, 1, 3
 PORT_FIELDS = {
     "state": "state",
     "isolated": "isolated",
@@ -115,10 +115,22 @@ def _switched(snapshot: Snapshot, where: str, index: int, *, up: bool) -> Snapsh
         return snapshot
     if not up:
         namespace = _gone_down(with_link(namespace, replace(link, up=False)), link)
-        return _carrier_follows(with_namespace(snapshot, namespace), where, index)
-    snapshot = with_namespace(snapshot, with_link(namespace, replace(link, up=True)))
+        return _carrier_follows(with_namespace(snapshot, _ports_follow(namespace, link, up=False)), where, index)
+    namespace = _ports_follow(with_link(namespace, replace(link, up=True)), link, up=True)
+    snapshot = with_namespace(snapshot, namespace)
     snapshot = _carrier_follows(snapshot, where, index)
     return edited(snapshot, where, lambda now: _come_up(now, index))
+
+
+def _ports_follow(namespace: Namespace, bridge: Link, *, up: bool) -> Namespace:
+    """br_stp_disable_bridge, br_stp_enable_bridge: a bridge that is down forwards by no port, one that comes up by all."""
+    if bridge.bridge is None:
+        return namespace
+    for port in known(namespace.links):
+        if port.master == bridge.index and port.port is not None:
+            state = (LISTENING if bridge.bridge.stp else FORWARDING) if up and port.up and port.carrier else DISABLED
+            namespace = with_link(namespace, replace(port, port=replace(port.port, state=state)))
+    return namespace
 
 
 def _gone_down(namespace: Namespace, link: Link) -> Namespace:
@@ -212,11 +224,18 @@ def _with_carrier(namespace: Namespace, link: Link, *, carrier: bool) -> Namespa
     def tell(route: Route) -> Route:
         if route.type == "local":
             return route
-        hops = tuple(_flagged(hop, link, ("linkdown",), clear=carrier) for hop in route.next_hops)
+        flags = ("dead", "linkdown") if _ignored_linkdown(namespace, link, route.family) else ("linkdown",)
+        hops = tuple(_flagged(hop, link, flags, clear=carrier) for hop in route.next_hops)
         return replace(route, next_hops=hops)
 
     namespace = with_routes(namespace, (tell(route) for route in known(namespace.routes)))
     return v6_regained(namespace, new) if carrier else namespace
+
+
+def _ignored_linkdown(namespace: Namespace, link: Link, family: int) -> bool:
+    """fib_nexthop_info: a next hop without carrier is dumped as dead too where such routes are ignored."""
+    option = "ignore_routes_with_linkdown"
+    return any(sysctl(namespace, f"net/ipv{family}/conf/{one}/{option}") == "1" for one in ("all", link.name))
 
 
 def port_set(namespace: Namespace, change: SetBridgePort) -> Namespace:

@@ -4,6 +4,7 @@ from netdoctor.model.journey import Because
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import is_loopback
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
+from netdoctor.walk.routing import address_type
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
@@ -54,6 +55,7 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 def check_listener(view: View, trail: Trail, key: NamespaceId, packet: Packet, *, asked: bool) -> None:
     """Somebody must take the packet: the kernel for echo, a socket for TCP and UDP. Raises Dead."""
     if packet.protocol in (ICMP, ICMP6):
+        _check_answerable(view, trail, key, packet)
         path = "net/ipv4/icmp_echo_ignore_all" if packet.protocol == ICMP else "net/ipv6/icmp/echo_ignore_all"
         if packet.icmp_type in (8, 128) and view.number(key, path):
             trail.dies(
@@ -104,6 +106,28 @@ def check_listener(view: View, trail: Trail, key: NamespaceId, packet: Packet, *
             },
         )  # fmt: skip
     )
+
+
+def _check_answerable(view: View, trail: Trail, key: NamespaceId, packet: Packet) -> None:
+    """icmp_reply: an echo is answered from the address it came to, and only an address of table local may be a source.
+
+    A `local` route of another table (TPROXY recipes) brings the packet in and leaves it unanswered (__ip_dev_find).
+    """
+    address = packet.destination
+    if packet.icmp_type != 8 or packet.protocol != ICMP or view.local_addresses(key, address):
+        return
+    if address_type(view, key, address) != "local":
+        trail.dies(
+            trail.step(
+                "route",
+                key,
+                "block",
+                f"{view.name(key)} keeps {address} for itself and may not answer from it",
+                packet=str(packet),
+                cause="local-route-captures",
+                facts={"destination": address, "mark": str(packet.mark)},
+            )  # fmt: skip
+        )
 
 
 def takes(bound: str, v6_only: bool, packet: Packet) -> bool:

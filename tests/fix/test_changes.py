@@ -107,6 +107,14 @@ def test_port_joins_and_leaves_a_bridge(world: World) -> None:
     prove(world, SetLink(namespace=where, link="veth0", master=""))
 
 
+def test_a_bridge_takes_its_ports_along(world: World) -> None:
+    world.sh("host", "ip link add br0 type bridge; ip link set br0 up; ip link set veth0 master br0")
+    where = world.id("host")
+    prove(world, SetLink(namespace=where, link="br0", up=False))
+    world.sh("host", "ip link set br0 down")
+    prove(world, SetLink(namespace=where, link="br0", up=True))
+
+
 def test_bridge_and_port_options(world: World) -> None:
     world.sh("host", "ip link add br0 type bridge; ip link set br0 up; ip link set veth0 master br0")
     where = world.id("host")

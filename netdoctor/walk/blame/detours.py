@@ -6,13 +6,15 @@ from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import is_loopback
 from netdoctor.walk.blame.grounds import entry_to, source_of
+from netdoctor.walk.layer2 import link_text
 from netdoctor.walk.routing import Query, lookup, route_text, rule_text
 from netdoctor.walk.view import View
 
 
 def captured_locally(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     """A `local` route that nobody's address made (TPROXY and any-IP recipes) keeps the packet in a stack that is not its end."""
-    if fatal.kind not in ("deliver", "hook") or fatal.direction != "forward" or is_loopback(trip.flow.destination):
+    kept = fatal.kind in ("deliver", "hook") or fatal.cause == "local-route-captures"
+    if not kept or fatal.direction != "forward" or is_loopback(trip.flow.destination):
         return None
     route = next(
         (
@@ -97,6 +99,34 @@ def dead_device(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         summary=f"{view.name(fatal.namespace)} sends it by {route.facts['route']}, and {fatal.summary}",
         because=(*route.because, *fatal.because),
     )
+
+
+def carrierless(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:
+    """The better route leads by a link without carrier and is passed over for that: the packet went astray by a worse one."""
+    if fatal.namespace not in beyond:
+        return None
+    for step in trip.forward.steps:
+        link = view.link(step.namespace, step.facts.get("skipped_device", ""))
+        if step.kind != "route" or step.namespace in beyond or link is None or link.carrier or not link.up:
+            continue
+        name, skipped = view.name(step.namespace), step.facts["skipped"]
+        text = (
+            f"{name} passes over the route {skipped} because {link.name} has no carrier (ignore_routes_with_linkdown)"
+        )
+        down = [one for one in view.links(step.namespace) if one.master == link.index and not one.up]
+        at = down[0] if down else link
+        what = f"its port {at.name} is down" if down else f"{link.name} is not plugged in"
+        return replace(
+            step,
+            kind="device" if down else "carrier",
+            outcome="block",
+            cause="link-down" if down else "carrier-missing",
+            device=at.name,
+            summary=f"{text}: {what}",
+            because=(*step.because, Because(kind="link", namespace=step.namespace, text=link_text(at))),
+            facts={**step.facts, "link": at.name, "kind": at.kind},
+        )
+    return None
 
 
 def lost_table(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[NamespaceId]) -> Step | None:

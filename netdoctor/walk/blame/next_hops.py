@@ -18,6 +18,20 @@ from netdoctor.walk.blame.grounds import (
 from netdoctor.walk.view import View
 
 
+def redirected(trip: RoundTrip, fatal: Step, name: str) -> Step | None:
+    """The next hop that fails was learned by an ICMP redirect: the redirect is at fault, whatever ails the neighbour."""
+    if fatal.kind not in ("neighbour", "address-owner") or fatal.direction != "forward":
+        return None
+    route = next((one for one in reversed(trip.forward.steps) if one.kind == "route" and one.outcome == "pass"), None)
+    if route is None or route.namespace != fatal.namespace or "cache <redirected>" not in route.facts.get("route", ""):
+        return None
+    gateway, text = route.facts["gateway"], route.facts["route"]
+    return replace(
+        route, outcome="block", cause="gateway-dead", because=(*route.because, *fatal.because),
+        summary=f"{name} learned by an ICMP redirect to go via {gateway} ({text}), which does not take it: {fatal.summary}",
+    )  # fmt: skip
+
+
 def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     """Nobody has the next hop: the gateway's address is missing over there, or the route names a wrong gateway."""
     if fatal.cause != "next-hop-unowned":
