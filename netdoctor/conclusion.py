@@ -8,6 +8,7 @@ from netdoctor.model.diagnosis import Basis, Case, Leg, Verdict
 from netdoctor.model.evidence import Evidence, Ping
 from netdoctor.model.journey import RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
+from netdoctor.walk.filters import LIMIT
 
 TARGET, LARGE, HOST, FULL_SIZE, COUNTED = "target", "large", "host", "full size", "while counting"
 FAILED = ("refused", "silent", "error", "local-error")
@@ -51,10 +52,13 @@ def _predicted(case: Case, target: Leg, snapshot: Snapshot, ping: Ping | None) -
     if fatal is not None:
         return Conclusion("fail", "predicted", f"{who} cannot reach {what}: {fatal.summary}", fatal)
     doubts = [step for step in target.trip.doubts if not _other_probe_only(step)]
-    if target.trip.arrives and not doubts:
+    limits = [step for step in doubts if LIMIT in step.facts]
+    if target.trip.arrives and doubts == limits:
+        seen = "that can be seen " if limits else ""
         return Conclusion(
-            "pass", "predicted", f"{who} should reach {what}: every step of the way is open (no packet was sent)"
+            "pass", "predicted", f"{who} should reach {what}: every step of the way {seen}is open (no packet was sent)"
         )
+    doubts.sort(key=limits.__contains__)
     why = doubts[0].summary if doubts else _where_it_leaves(target.trip)
     sent = f" (the probe could not be sent: {ping.error})" if ping is not None and ping.error else ""
     return Conclusion("undetermined", "predicted", f"cannot tell whether {who} reaches {what}: {why}{sent}")

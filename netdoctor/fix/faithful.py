@@ -18,7 +18,8 @@ def loss(change: Change) -> str:
 
 def qdisc_loss(qdisc: Qdisc, filters: tuple[TrafficFilter, ...]) -> str:
     """Why this qdisc cannot be made again as it was; empty when it can."""
-    lost = [each for each in filters if each.kind != "bpf" or "bytecode " not in each.program or each.chain]
+    known = [each for each in filters if not each.unread]
+    lost = [each for each in known if each.kind != "bpf" or "bytecode " not in each.program or each.chain]
     if lost:
         kinds = ", ".join(sorted({each.kind for each in lost}))
         return f"its filters ({kinds}) cannot be put back: their program is known to the kernel alone"

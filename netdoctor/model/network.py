@@ -206,7 +206,10 @@ class Qdisc(Fact, frozen=True):
 
 
 class TrafficFilter(Fact, frozen=True):
-    """One tc filter (or TCX/XDP program, kind "tcx") at the ingress or egress of a device."""
+    """One tc filter (or TCX/XDP program, kind "tcx") at the ingress or egress of a device.
+
+    unread: not a filter, but why it cannot be told whether there are any of this kind, at either side.
+    """
 
     index: int
     side: Literal["ingress", "egress"]
@@ -218,6 +221,7 @@ class TrafficFilter(Fact, frozen=True):
     actions: tuple[str, ...] = ()
     redirect_index: int = 0
     program: str = ""
+    unread: str = ""
 
 
 class XfrmTemplate(Fact, frozen=True):

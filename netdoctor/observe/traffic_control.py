@@ -1,6 +1,7 @@
 """RTM_GETQDISC, RTM_GETTFILTER, BPF_PROG_QUERY -> Qdiscs, TrafficFilters. Numbers: linux/{pkt_sched,pkt_cls,bpf}.h."""
 
 import ctypes
+import errno
 import struct
 
 from netdoctor.model.network import Link, Qdisc, TrafficFilter
@@ -140,14 +141,19 @@ def _program(kind: str, options: Attributes) -> str:
 
 
 def _tcx_programs(index: int) -> tuple[TrafficFilter, ...]:
-    """TCX programs on one device of the calling thread's namespace; none where the kernel or our rights do not tell."""
+    """TCX programs on one device of the calling thread's namespace; none where the kernel has no TCX (before 6.6).
+
+    Where it refuses to tell (the question needs CAP_NET_ADMIN of the whole machine), one entry that says so.
+    """
     found = []
     for side, attach in TCX_ATTACH.items():
         ids = (ctypes.c_uint32 * 16)()
         query = struct.pack("=IIIIQI", index, attach, 0, 0, ctypes.addressof(ids), 16) + bytes(36)
         buffer = ctypes.create_string_buffer(query, 64)
         if _libc.syscall(SYS_BPF, BPF_PROG_QUERY, buffer, 64) != 0:
-            return ()
+            refused = ctypes.get_errno() in (errno.EPERM, errno.EACCES)
+            why = "the kernel does not tell without CAP_NET_ADMIN in its first user namespace"
+            return (TrafficFilter(index=index, side="ingress", kind="tcx", unread=why),) if refused else ()
         count = struct.unpack_from("=I", buffer, 24)[0]
         found += [
             TrafficFilter(

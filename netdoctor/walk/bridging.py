@@ -91,8 +91,8 @@ class Bridging:
         if not packet.out_port:
             return packet
         inside = replace(packet, in_device="", out_device=bridge.name)
-        packet = self.firewall.run(trail, point.namespace, "postrouting", _for_host(inside))
-        return replace(packet, in_port="", out_port="")
+        after = self.firewall.run(trail, point.namespace, "postrouting", _for_host(inside))
+        return replace(after, in_port="", out_port="", link_type=packet.link_type)
 
     def _bridge_hook(
         self, trail: Trail, key: NamespaceId, hook: str, packet: Packet, in_port: str, out_port: str,

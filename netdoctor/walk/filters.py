@@ -14,6 +14,8 @@ from netdoctor.walk.trail import Dead, Trail
 from netdoctor.walk.view import View
 
 ETHERNET_HEADER_BYTES = 14
+LIMIT = "limit"
+"""The fact of a step that only says what could not be looked at: no reason to think that anything is wrong."""
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
 
 
@@ -72,6 +74,9 @@ class Filters:
     def _traffic_control(self, trail: Trail, key: NamespaceId, link: Link, side: str) -> None:
         """tc filters and TCX programs: what they do with this packet is only known for the plainest of them."""
         for one in self.view.filters(key, link.name):
+            if one.unread:
+                self._limit(trail, key, link, one)
+                continue
             if one.side != side:
                 continue
             step = self._filter_step(trail, key, link, one)
@@ -79,6 +84,14 @@ class Filters:
                 trail.add(step)
                 if step.outcome == "block":
                     raise Dead(step)
+
+    @staticmethod
+    def _limit(trail: Trail, key: NamespaceId, link: Link, one: TrafficFilter) -> None:
+        """Said once a way: it is so for every device of the machine alike, and no reason to doubt each of them."""
+        if any(LIMIT in step.facts for step in trail.steps):
+            return
+        text = f"whether {one.kind.upper()} programs look at packets (on {link.name} and elsewhere) is not known: {one.unread}"
+        trail.add(trail.step("traffic-control", key, "unknown", text, device=link.name, facts={LIMIT: one.kind}))
 
     def _filter_step(self, trail: Trail, key: NamespaceId, link: Link, one: TrafficFilter) -> Step | None:
         text = filter_text(link, one)

@@ -9,7 +9,7 @@ from netdoctor.model.network import Link, Neighbour
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import BROADCAST_MAC, network_of
 from netdoctor.walk.bridging import Diverted
-from netdoctor.walk.filters import Filters
+from netdoctor.walk.filters import LIMIT, Filters
 from netdoctor.walk.layer2 import End, Frame, Spread
 from netdoctor.walk.packet import ICMP6, Packet
 from netdoctor.walk.routing import Query, lookup, route_text, select_source
@@ -262,7 +262,7 @@ class Resolver:
         except Diverted as diverted:
             raise CannotTell(f"a rule turns {diverted} away", diverted.point.namespace, link.name) from None
         for step in quiet.steps:
-            if step.outcome == "unknown":
+            if step.outcome == "unknown" and LIMIT not in step.facts:
                 trail.add(step)
         return None
 

@@ -9,6 +9,8 @@ OUTSIDE = {4: ("10.2.0.2", "10.2.0.3"), 6: ("fd02::2", "fd02::3")}
 HOST = {4: "10.5.0.1", 6: "fd05::1"}
 PORTS, DEVICES = ("p1", "p2", "p3"), ("p1", "p2", "p3", "br0", "right", "other")
 MARKS = (1, 2, 3, 16)
+MASQUERADE_6 = "-A POSTROUTING -s 2001:db8::1 -j MASQUERADE"
+"""For nobody: but without a rule that needs it there is no connection tracking, and no packet asks the nat chains."""
 CHAINS = {
     "netdev": ("ingress", "egress"),
     "bridge": ("prerouting", "input", "forward", "output", "postrouting"),
@@ -211,6 +213,8 @@ class Maker:
                 policy = "DROP" if table == "filter" and self.dice.random() < 0.1 else "ACCEPT"
                 heads.append(f":{chain} {policy}")
                 rules += [self.line(table, chain, family) for _ in range(self.dice.choice((0, 1, 2, 3)))]
+            if rules and table == "nat":
+                rules.append("-A POSTROUTING -s 192.0.2.1 -j MASQUERADE" if family == 4 else MASQUERADE_6)
             parts += [*heads, *rules, "COMMIT"] if rules else []
         return "\n".join([*parts, ""])
 
