@@ -25,6 +25,9 @@ from .nft_statements import STATEMENTS
 
 CMP_HEAD = b"\x08\x00\x01\x00cmp\x00"
 CMP_VALUE = 36
+MATCH_HEAD, COMMENT_HEAD = b"\x0a\x00\x01\x00match\x00\x00\x00", b"\x0c\x00\x01\x00comment\x00\x08\x00\x02\x00"
+COMMENT_VALUE = 40
+COUNTER_HEAD, COUNTER_BYTES = b"\x0c\x00\x01\x00counter\x00\x1c\x00", 40
 
 
 def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tuple[e.AnyExpression, ...]:
@@ -38,7 +41,7 @@ def decode_expressions(payload: bytes, seen: dict[bytes, e.AnyExpression]) -> tu
         raw = payload[offset + 4 : offset + length]
         expression = seen.get(raw)
         if expression is None:
-            expression = seen[raw] = _plain_cmp(raw) or decode(raw)
+            expression = seen[raw] = _plain_cmp(raw) or _plain_counter(raw) or _plain_comment(raw) or decode(raw)
         found.append(expression)
         offset += (length + 3) & ~3
     return tuple(found)
@@ -52,6 +55,23 @@ def _plain_cmp(raw: bytes) -> e.Cmp | None:
     if raw[34] != 1 or not CMP_VALUE < end <= len(raw) or raw[19] not in REGISTERS or raw[27] >= len(COMPARISONS):
         return None
     return e.Cmp(operator=COMPARISONS[raw[27]], register=raw[19], value=raw[CMP_VALUE:end])
+
+
+def _plain_counter(raw: bytes) -> e.Counter | None:
+    """A counter as the kernel lays it out: no two are alike, and most rules of iptables have one."""
+    if len(raw) != COUNTER_BYTES or not raw.startswith(COUNTER_HEAD) or raw[18] != 1 or raw[30] != 2:
+        return None
+    return e.Counter(bytes=int.from_bytes(raw[20:28], "big"), packets=int.from_bytes(raw[32:40], "big"))
+
+
+def _plain_comment(raw: bytes) -> e.XtMatch | None:
+    """The match that iptables keeps a comment in, as the kernel lays it out."""
+    if not raw.startswith(COMMENT_HEAD, 16) or not raw.startswith(MATCH_HEAD) or len(raw) <= COMMENT_VALUE:
+        return None
+    end = 36 + (raw[36] | raw[37] << 8)
+    if raw[38] != 3 or not COMMENT_VALUE < end <= len(raw):
+        return None
+    return e.XtMatch(name="comment", revision=int.from_bytes(raw[32:36], "big"), info=raw[COMMENT_VALUE:end])
 
 
 def decode(element: bytes) -> e.AnyExpression:

@@ -219,9 +219,11 @@ def _rule(message: bytes, line: int, seen: dict[bytes, e.AnyExpression]) -> Rule
         offset += (length + 3) & ~3
     expressions = decode_expressions(raw, seen)
     packets, octets, comment = _annotations(expressions, userdata)
+    if not compat and (b"match\0" in raw or b"target\0" in raw):
+        compat = compat_of(expressions)
     return Rule(
         handle=handle, line=line, expressions=expressions, comment=comment, packets=packets, bytes=octets, raw=raw,
-        userdata=userdata, compat=compat or compat_of(expressions),
+        userdata=userdata, compat=compat,
     )  # fmt: skip
 
 
@@ -231,7 +233,7 @@ def _annotations(
     """Packets, bytes and the comment: nft keeps it in the user data (type 0), iptables in a match."""
     packets: int | None = None
     octets: int | None = None
-    comment = userdata_comment(userdata)
+    comment = userdata_comment(userdata) if userdata else ""
     for expression in expressions:
         kind = type(expression)
         if kind is e.Counter:

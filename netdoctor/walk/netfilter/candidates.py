@@ -22,15 +22,20 @@ from .step import step
 from .xt_header import INVERT_DESTINATION, INVERT_PROTOCOL, INVERT_SOURCE
 
 MANY, SAMPLED = 48, 500
+LOADS = (Meta, Payload, Ct)
+INDEX, CONDITIONS = "index", "conditions"
 PORTS = {"tcp": TCP, "udp": UDP}
 INVERT_PORT = 2
 PORTS_BYTES = 12
 
 
-Question = tuple[str, bytes | tuple[AnyExpression, ...], int, int]
+Expressions = tuple[AnyExpression, ...]
+Question = tuple[str, bytes | Expressions, int, int]
 """("loaded", expressions, register, length): what nf_tables expressions load into a register, its first bytes.
 (field of the header, mask, 0, 0): for xtables."""
 Condition = tuple[Question, bytes]
+Known = dict[int, tuple[Expressions, list[Condition]]]
+"""id of a rule's expressions -> those expressions, which stay in being with it, and their conditions."""
 PROTOCOL: Question = ("protocol", b"", 0, 0)
 PORT: Question = ("port", b"", 0, 0)
 
@@ -74,15 +79,25 @@ def candidates(state: State, chain: Chain, rules: tuple[Rule, ...]) -> Iterator[
 
 
 def _index_of(chain: Chain, rules: tuple[Rule, ...]) -> Index:
-    kept = chain.worked_out.get("index")
+    kept = chain.worked_out.get(INDEX)
     if not isinstance(kept, Index):
-        kept = chain.worked_out["index"] = made_index(rules)
+        known = chain.worked_out.get(CONDITIONS)
+        known = chain.worked_out[CONDITIONS] = known if isinstance(known, dict) else {}
+        kept = chain.worked_out[INDEX] = made_index(rules, known)
     return kept
 
 
-def made_index(rules: tuple[Rule, ...]) -> Index:
-    """Files each rule under that of its conditions which differs most from rule to rule."""
-    conditions = [conditions_of(rule) for rule in rules]
+def made_index(rules: tuple[Rule, ...], known: Known) -> Index:
+    """Files each rule under that of its conditions which differs most from rule to rule.
+
+    known: what was found of rules before, in this chain or in one that it was edited from; it is added to.
+    """
+    conditions = []
+    for rule in rules:
+        found = known.get(id(rule.expressions))
+        if found is None:
+            found = known[id(rule.expressions)] = (rule.expressions, conditions_of(rule.expressions))
+        conditions.append(found[1])
     values: defaultdict[Question, set[bytes]] = defaultdict(set)
     for several in conditions[:: 1 + len(conditions) // SAMPLED]:
         for question, value in several:
@@ -103,29 +118,35 @@ def made_index(rules: tuple[Rule, ...]) -> Index:
     return Index(tuple(always), dict(filed))
 
 
-def conditions_of(rule: Rule) -> list[Condition]:
+def conditions_of(expressions: Expressions) -> list[Condition]:
     """The equalities among the comparisons that a rule begins with."""
-    first = rule.expressions[0] if rule.expressions else None
-    if isinstance(first, XtHeader):
-        return _header_conditions(first, rule.expressions[1:])
+    if expressions and isinstance(expressions[0], XtHeader):
+        return _header_conditions(expressions[0], expressions[1:])
     found: list[Condition] = []
-    loads: tuple[AnyExpression, ...] = ()
+    loads: Expressions = ()
     register = 0
-    for expression in rule.expressions:
-        match expression:
-            case Meta() | Payload() | Ct():
-                loads, register = (expression,), expression.register
-            case Bitwise(operation="bool", source=source, destination=destination) if source == destination == register:
-                loads = (*loads, expression)
-            case Cmp(register=compared) | Range(register=compared) if compared == register and loads:
-                if isinstance(expression, Cmp) and expression.operator == "eq":
-                    found.append((("loaded", loads, register, len(expression.value)), expression.value))
-            case _:
-                break
+    for expression in expressions:
+        kind = type(expression)
+        if kind in LOADS:
+            loads, register = (expression,), expression.register  # type: ignore[union-attr]
+        elif kind is Cmp and loads and expression.register == register:  # type: ignore[union-attr]
+            value: bytes = expression.value  # type: ignore[union-attr,assignment]
+            if expression.operator == "eq":  # type: ignore[union-attr]
+                found.append((("loaded", loads, register, len(value)), value))
+        elif isinstance(expression, Range) and loads and expression.register == register:
+            continue
+        elif isinstance(expression, Bitwise) and loads and _stays(expression, register):
+            loads = (*loads, expression)
+        else:
+            break
     return found
 
 
-def _header_conditions(header: XtHeader, rest: tuple[AnyExpression, ...]) -> list[Condition]:
+def _stays(expression: Bitwise, register: int) -> bool:
+    return expression.operation == "bool" and expression.source == expression.destination == register
+
+
+def _header_conditions(header: XtHeader, rest: Expressions) -> list[Condition]:
     found: list[Condition] = []
     invert = header.invert
     if any(header.source_mask) and not invert & INVERT_SOURCE:
@@ -159,7 +180,7 @@ def answered(state: State, question: Question) -> bytes | None:
     return bytes(a & m for a, m in zip(address, compared, strict=False))
 
 
-def _loaded(state: State, loads: tuple[AnyExpression, ...], register: int, length: int) -> bytes | None:
+def _loaded(state: State, loads: Expressions, register: int, length: int) -> bytes | None:
     for expression in loads:
         outcome = step(state, expression)
         if outcome is False:
