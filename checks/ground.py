@@ -7,7 +7,7 @@ from netdoctor.model.network import Address, Link, PolicyRule, Route
 from netdoctor.model.snapshot import Namespace, NamespaceId, Snapshot
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, network_of
-from netdoctor.walk.routing import route_text, rule_text
+from netdoctor.walk.route_text import route_text, rule_text
 from netdoctor.walk.view import View
 
 

@@ -117,7 +117,7 @@ class NextHop(Fact, frozen=True):
 class Route(Fact, frozen=True):
     """One route of one table. `destination` is a prefix; an empty `next_hops` goes with types that need none.
 
-    cached: an exception the kernel learned (redirect, path MTU), not configuration.
+    cached: an exception the kernel learned (redirect, path MTU), not configuration. expires_s 0: no longer valid.
     """
 
     family: Family
@@ -139,8 +139,19 @@ class Route(Fact, frozen=True):
     cached: bool = False
 
 
+class AddressLabel(Fact, frozen=True):
+    """One entry of the policy table by which IPv6 source addresses are chosen (`ip addrlabel`). index 0: any device."""
+
+    prefix: str
+    label: int
+    index: int = 0
+
+
 class PolicyRule(Fact, frozen=True):
-    """One `ip rule`. fwmark None means it does not look at the mark."""
+    """One `ip rule`. fwmark None means it does not look at the mark, and dscp None not at the DSCP.
+
+    A port mask of 0 goes with a range. unread: selectors that no model of a packet has.
+    """
 
     family: Family
     priority: int
@@ -162,6 +173,11 @@ class PolicyRule(Fact, frozen=True):
     goto: int = 0
     invert: bool = False
     l3mdev: bool = False
+    dscp: int | None = None
+    dscp_mask: int = 0x3F
+    source_port_mask: int = 0
+    destination_port_mask: int = 0
+    unread: tuple[str, ...] = ()
 
 
 class Neighbour(Fact, frozen=True):

@@ -5,6 +5,7 @@ from typing import Literal
 from .firewall import Backend, Ruleset
 from .network import (
     Address,
+    AddressLabel,
     ConntrackEntry,
     ConntrackTable,
     Fact,
@@ -63,6 +64,7 @@ class Namespace(Fact, frozen=True):
     """One network namespace as it was read.
 
     sysctls: path under /proc/sys -> text, "net/ipv4/conf/veth0/rp_filter" -> "1"; Unknown where it could not be read.
+    labels: IPv6's address labels, () when they are the kernel's own.
     peers: IFLA_LINK_NETNSID of this namespace -> which namespace that is.
     filters, device names whose filters were read -> their filters.
     """
@@ -75,6 +77,7 @@ class Namespace(Fact, frozen=True):
     addresses: tuple[Address, ...] | Unknown = UNREAD
     routes: tuple[Route, ...] | Unknown = UNREAD
     rules: tuple[PolicyRule, ...] | Unknown = UNREAD
+    labels: tuple[AddressLabel, ...] | Unknown = ()
     neighbours: tuple[Neighbour, ...] | Unknown = UNREAD
     fdb: tuple[FdbEntry, ...] | Unknown = UNREAD
     qdiscs: tuple[Qdisc, ...] | Unknown = UNREAD

@@ -1,12 +1,14 @@
-"""RTM_GETADDR -> Addresses. Attribute numbers: linux/if_addr.h."""
+"""RTM_GETADDR -> Addresses, RTM_GETADDRLABEL -> AddressLabels. Attribute numbers: linux/if_addr.h."""
 
+import errno
 import struct
 
-from netdoctor.model.network import Address
+from netdoctor.model.network import Address, AddressLabel
 from netdoctor.netlink.wire import Reader, address, attributes, text, u32
 
-RTM_GETADDR = 22
+RTM_GETADDR, RTM_GETADDRLABEL = 22, 74
 IFADDR = struct.Struct("=BBBBI")
+IFADDRLBL = struct.Struct("=BBBBII")
 AF_INET, AF_INET6 = 2, 10
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 FLAGS = (
@@ -14,6 +16,11 @@ FLAGS = (
     (0x20, "deprecated"), (0x40, "tentative"), (0x80, "permanent"), (0x100, "mngtmpaddr"), (0x200, "noprefixroute"),
 )  # fmt: skip
 FOREVER = 0xFFFFFFFF
+OWN_LABELS = {
+    ("::/0", 1), ("fc00::/7", 5), ("fec0::/10", 11), ("2002::/16", 2), ("3ffe::/16", 12), ("2001::/32", 6),
+    ("2001:10::/28", 7), ("::ffff:0.0.0.0/96", 4), ("::/96", 3), ("::1/128", 0),
+}  # fmt: skip
+"""What the kernel gives every namespace (net/ipv6/addrlabel.c)."""
 
 
 def read_addresses(reader: Reader) -> tuple[Address, ...]:
@@ -39,9 +46,34 @@ def _address(message: memoryview) -> Address:
         prefix_length=prefix_length,
         peer="" if peer == local else peer,
         scope=SCOPES.get(scope, str(scope)),
-        flags=tuple(name for bit, name in FLAGS if flags & bit and not (bit == 1 and family == AF_INET6)),
+        flags=_flags(flags, family),
         label=text(found[3]) if 3 in found else "",
         broadcast=address(found[4]) if 4 in found else "",
         valid_s=None if valid == FOREVER else valid,
         preferred_s=None if preferred == FOREVER else preferred,
     )
+
+
+def _flags(bits: int, family: int) -> tuple[str, ...]:
+    """Bit 1 is "secondary" in IPv4 and "temporary" in IPv6."""
+    if family == AF_INET or not bits & 1:
+        return tuple(name for bit, name in FLAGS if bits & bit)
+    return ("temporary", *(name for bit, name in FLAGS if bits & bit & ~1))
+
+
+def read_labels(reader: Reader) -> tuple[AddressLabel, ...]:
+    """IPv6's address labels, the longest prefix first; () when they are the kernel's own, or there is no IPv6."""
+    try:
+        messages = reader.dump(RTM_GETADDRLABEL, IFADDRLBL.pack(AF_INET6, 0, 0, 0, 0, 0))
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+            return ()
+        raise
+    found = []
+    for message in messages:
+        _, _, length, _, index, _ = IFADDRLBL.unpack_from(message)
+        values = attributes(message[12:])
+        found.append(AddressLabel(prefix=f"{address(values[1])}/{length}", label=u32(values[2]), index=index))
+    if {(one.prefix, one.label) for one in found} == OWN_LABELS and not any(one.index for one in found):
+        return ()
+    return tuple(sorted(found, key=lambda one: -int(one.prefix.rpartition("/")[2])))

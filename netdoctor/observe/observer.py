@@ -159,6 +159,7 @@ class Observer:
             addresses=_known(lambda: addresses.read_addresses(route), "addresses"),
             routes=_known(lambda: routes.read_routes(route), "routes"),
             rules=_known(lambda: routes.read_rules(route), "policy rules"),
+            labels=_known(lambda: addresses.read_labels(route), "address labels"),
             neighbours=_known(lambda: neighbours.read_neighbours(route), "neighbours"),
             fdb=_known(lambda: neighbours.read_fdb(route), "forwarding database") if switching else (),
             qdiscs=found_qdiscs,

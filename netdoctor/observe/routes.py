@@ -29,8 +29,8 @@ PROTOCOLS = {
 }
 HOP_FLAGS = ((1, "dead"), (2, "pervasive"), (4, "onlink"), (16, "linkdown"))
 RULE_ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+UNREAD_SELECTORS = ((12, "tunnel id"), (26, "flow label"))
 PREFERENCES = {0: "medium", 1: "high", 3: "low"}
-MAX_PREFIX = {4: 32, 6: 128}
 
 
 def read_routes(reader: Reader) -> tuple[Route, ...]:
@@ -46,12 +46,13 @@ def read_routes(reader: Reader) -> tuple[Route, ...]:
 
 
 def _read_exceptions(reader: Reader) -> list[Route]:
-    """IPv4 exceptions (fnhe_dump_bucket): what redirects and path MTU discovery taught this namespace."""
-    try:
-        messages = reader.dump(RTM_GETROUTE, RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, RTM_F_CLONED))
-    except OSError:
-        return []
-    return [msgspec.structs.replace(_route(message, {}), cached=True) for message in messages]
+    """What redirects and path MTU discovery taught this namespace (fnhe_dump_bucket, rt6_nh_dump_exceptions)."""
+    return [
+        msgspec.structs.replace(_route(message, {}), cached=True)
+        for family in (AF_INET, AF_INET6)
+        for message in reader.dump(RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, RTM_F_CLONED))
+        if RTMSG.unpack_from(message)[8] & RTM_F_CLONED
+    ]
 
 
 def _route(message: memoryview, objects: dict[int, tuple[str, tuple[NextHop, ...]]]) -> Route:
@@ -116,11 +117,11 @@ def _hop_flags(flags: int) -> tuple[str, ...]:
 
 
 def _expires(found: Attributes) -> int | None:
-    """RTA_CACHEINFO.rta_expires in clock ticks of 10 ms; 0 is never."""
+    """RTA_CACHEINFO.rta_expires in clock ticks of 10 ms: 0 is never, less is over."""
     if 12 not in found:
         return None
     ticks: int = struct.unpack_from("=i", found[12], 8)[0]
-    return ticks // 100 if ticks > 0 else None
+    return None if ticks == 0 else max(ticks // 100, 1) if ticks > 0 else 0
 
 
 def _prefix(value: memoryview | None, length: int, family: Family) -> str:
@@ -198,7 +199,19 @@ def _rule(message: memoryview) -> PolicyRule:
         goto=u32(found[4]) if 4 in found else 0,
         invert=bool(flags & 2),
         l3mdev=19 in found and u8(found[19]) != 0,
+        dscp=u8(found[25]) if 25 in found else None,
+        dscp_mask=u8(found[30]) if 30 in found else 0x3F,
+        source_port_mask=_port_mask(found.get(28), found.get(23)),
+        destination_port_mask=_port_mask(found.get(29), found.get(24)),
+        unread=tuple(name for number, name in UNREAD_SELECTORS if number in found),
     )
+
+
+def _port_mask(mask: memoryview | None, ports: memoryview | None) -> int:
+    """FRA_SPORT_MASK, FRA_DPORT_MASK: the kernel prints a full mask with a single port, which says no more than the range."""
+    if mask is None or ports is None or u16(ports) != u16(ports[2:]):
+        return 0
+    return 0 if u16(mask) == 0xFFFF else u16(mask)
 
 
 def _ports(value: memoryview | None) -> tuple[int, int] | None:

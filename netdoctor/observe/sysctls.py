@@ -7,6 +7,7 @@ from netdoctor.model.unknown import Unknown
 IPV4_DEVICE_KEYS = (
     "forwarding", "rp_filter", "accept_local", "route_localnet", "arp_ignore", "arp_filter", "proxy_arp",
     "ignore_routes_with_linkdown", "src_valid_mark", "promote_secondaries",
+    "send_redirects", "drop_unicast_in_l2_multicast", "bc_forwarding",
 )  # fmt: skip
 IPV6_DEVICE_KEYS = (
     "forwarding",
@@ -15,16 +16,19 @@ IPV6_DEVICE_KEYS = (
     "proxy_ndp",
     "ignore_routes_with_linkdown",
     "force_forwarding",
+    "use_tempaddr",
+    "use_oif_addrs_only",
+    "use_optimistic",
+    "drop_unicast_in_l2_multicast",
 )
 MORE_IPV4_DEVICE_KEYS = (
-    "arp_announce", "proxy_arp_pvlan", "accept_redirects", "secure_redirects", "send_redirects", "disable_policy", "disable_xfrm",
-    "drop_unicast_in_l2_multicast", "log_martians",
+    "arp_announce", "proxy_arp_pvlan", "accept_redirects", "secure_redirects", "disable_policy", "disable_xfrm", "log_martians",
 )  # fmt: skip
 MORE_IPV6_DEVICE_KEYS = ("accept_dad", "autoconf", "accept_redirects")
 MORE_NEIGHBOUR_KEYS = ("ucast_solicit", "app_solicit", "proxy_qlen")
 GLOBAL_KEYS = (
     "net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all",
-    "net/ipv4/ip_local_port_range", "net/ipv4/ip_local_reserved_ports",
+    "net/ipv4/fib_multipath_use_neigh", "net/ipv4/ip_local_port_range", "net/ipv4/ip_local_reserved_ports",
     "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables",
     "net/netfilter/nf_conntrack_udp_timeout", "net/netfilter/nf_conntrack_icmp_timeout",
     "net/netfilter/nf_conntrack_icmpv6_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_sent",

@@ -22,7 +22,8 @@ from netdoctor.walk.netfilter import (
     evaluate,
 )
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
-from netdoctor.walk.routing import Query, address_type, lookup, select_source
+from netdoctor.walk.routing import Query, address_type, lookup
+from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.validity import UNTRACKED_ICMP6, begins
 from netdoctor.walk.view import View

@@ -12,7 +12,9 @@ from netdoctor.walk.bridging import Diverted
 from netdoctor.walk.filters import LIMIT, Filters
 from netdoctor.walk.layer2 import End, Frame, Spread
 from netdoctor.walk.packet import ICMP6, Packet
-from netdoctor.walk.routing import Query, lookup, route_text, select_source
+from netdoctor.walk.route_text import route_text
+from netdoctor.walk.routing import Query, lookup
+from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Left, Trail
 from netdoctor.walk.validation import martian, query_for, refuse_source
 from netdoctor.walk.view import CannotTell, View
@@ -219,7 +221,7 @@ class Resolver:
         """The request on the wire; its sender address as arp_solicit chooses it."""
         source = packet.source
         if not source or not self.view.local_addresses(key, source):
-            source = select_source(self.view, key, family, link.index, next_hop, None)
+            source = select_source(self.view, key, family, link.index, next_hop, None, "link")
         return Packet(
             family=4 if family == 4 else 6,
             source=source,

@@ -10,7 +10,8 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import route_steps
 from netdoctor.walk.addressing import is_loopback
 from netdoctor.walk.packet import Packet
-from netdoctor.walk.routing import Lookup, route_text
+from netdoctor.walk.route_text import route_text
+from netdoctor.walk.routing import Lookup
 from netdoctor.walk.validation import martian, refuse_source
 
 if TYPE_CHECKING:
@@ -112,11 +113,19 @@ def validate_source(walker: "Walker", key: NamespaceId, device: str, packet: Pac
         refuse_by_local_table(walker, key, device, packet, refusal.back)
     name = walker.view.name(key)
     back = refusal.back
+    if refusal.cause == "martian":
+        text = f"{name} drops it as a martian: {packet.source} is no address of one host ({back.type if back else ''})"
+        because = route_steps.route_because(walker, key, back) if back else ()
+        facts = {"link": device, "which": "source", "address": packet.source}
+        step = walker.trail.step(
+            "source-validation", key, "block", text, *because, device=device, packet=str(packet), cause="martian", facts=facts
+        )  # fmt: skip
+        walker.trail.dies(step)
     way = ""
     if back and back.hop:
         way = walker.view.device_name(key, back.hop.index)
     facts = {"link": device, "source": packet.source, "way_back": way}
-    because = []
+    reasons = []
     if refusal.cause == "rp-filter":
         worst = (
             "all"
@@ -125,18 +134,18 @@ def validate_source(walker: "Walker", key: NamespaceId, device: str, packet: Pac
         )
         path = f"net/ipv4/conf/{worst}/rp_filter"
         facts |= {"sysctl": path, "value": str(refusal.mode), "mark": str(packet.mark)}
-        because.append(Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = {refusal.mode}"))
+        reasons.append(Because(kind="sysctl", namespace=key, text=f"{path.replace('/', '.')} = {refusal.mode}"))
         text = f"reverse path filter: {name} would answer {packet.source} by {way or 'no interface'}, not by {device}"
     else:
         text = f"{name} has {packet.source} itself: a packet from that address must be forged"
         facts["address"] = packet.source
     if back and back.route:
-        because.append(Because(kind="route", namespace=key, text=route_text(walker.view, key, back.route)))
+        reasons.append(Because(kind="route", namespace=key, text=route_text(walker.view, key, back.route)))
     kind: StepKind = "source-validation" if refusal.cause == "rp-filter" else "address-owner"
     cause = "rp-filter-drops" if refusal.cause == "rp-filter" else "duplicate-address"
     walker.trail.dies(
         walker.trail.step(
-            kind, key, "block", text, *because, device=device, packet=str(packet), cause=cause, facts=facts
+            kind, key, "block", text, *reasons, device=device, packet=str(packet), cause=cause, facts=facts
         )
     )
 

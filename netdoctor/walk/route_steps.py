@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from netdoctor.model.journey import Because
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.packet import Packet
-from netdoctor.walk.routing import MAIN, Lookup, route_text, rule_text
+from netdoctor.walk.route_text import route_text, rule_text
+from netdoctor.walk.routing import Lookup
+from netdoctor.walk.tables import MAIN
 
 if TYPE_CHECKING:
     from netdoctor.walk.walker import Walker

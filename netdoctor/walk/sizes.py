@@ -10,7 +10,8 @@ from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.layer2 import Point, link_text
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
-from netdoctor.walk.routing import Lookup, Query, lookup, select_source
+from netdoctor.walk.routing import Lookup, Query, lookup
+from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Trail
 
 if TYPE_CHECKING:

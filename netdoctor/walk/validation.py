@@ -1,12 +1,16 @@
-"""What the kernel asks of a packet that comes in, before it routes it (net/ipv4/route.c, fib_frontend.c)."""
+"""What the kernel asks of a packet that comes in, before it routes it (net/ipv4/route.c, fib_frontend.c; ipv6/ip6_input.c)."""
 
 from typing import NamedTuple
 
+from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk.addressing import is_loopback, is_multicast
-from netdoctor.walk.packet import Packet
-from netdoctor.walk.routing import LOCAL, Lookup, Query, lookup
-from netdoctor.walk.view import View
+from netdoctor.walk.addressing import contains, is_loopback, is_multicast
+from netdoctor.walk.packet import ICMP, ICMP6, Packet
+from netdoctor.walk.routing import Lookup, Query, lookup, standard_rules
+from netdoctor.walk.tables import rules_in_order, tables
+from netdoctor.walk.view import CannotTell, View
+
+EVERYBODY = "255.255.255.255"
 
 
 class Refusal(NamedTuple):
@@ -18,6 +22,8 @@ class Refusal(NamedTuple):
 
 
 def query_for(packet: Packet, in_device: str) -> Query:
+    """What is looked up for a packet that came in (ip_route_input_slow, ip6_route_input): ICMP shows no ports."""
+    ported = packet.protocol not in (ICMP, ICMP6)
     return Query(
         family=packet.family,
         source=packet.source,
@@ -25,8 +31,8 @@ def query_for(packet: Packet, in_device: str) -> Query:
         mark=packet.mark,
         in_device=in_device,
         protocol=packet.protocol,
-        source_port=packet.source_port,
-        destination_port=packet.destination_port,
+        source_port=packet.source_port if ported else 0,
+        destination_port=packet.destination_port if ported else 0,
         tos=packet.tos,
     )
 
@@ -35,60 +41,89 @@ def martian(view: View, key: NamespaceId, device: str, packet: Packet) -> str:
     """Which end is impossible on a wire ("source" or "destination"), or ""."""
     if device == "lo":
         return ""
-    if is_multicast(packet.source):
+    if packet.family == 6:
+        return _martian6(packet)
+    source, destination = packet.source, packet.destination
+    if is_multicast(source) or source == EVERYBODY:
         return "source"
-    allowed = packet.family == 4 and view.conf_or(key, device, "route_localnet")
-    if is_loopback(packet.source) and not allowed:
+    if destination == EVERYBODY or source == destination == "0.0.0.0":
+        return ""
+    if source.startswith("0."):
         return "source"
-    return "destination" if is_loopback(packet.destination) and not allowed else ""
+    if destination.startswith("0."):
+        return "destination"
+    if view.conf_or(key, device, "route_localnet"):
+        return ""
+    if is_loopback(destination):
+        return "destination"
+    return "source" if is_loopback(source) else ""
+
+
+def _martian6(packet: Packet) -> str:
+    """ip6_rcv_core."""
+    if is_multicast(packet.source) or is_loopback(packet.source) or contains("::ffff:0:0/96", packet.source):
+        return "source"
+    return "destination" if is_loopback(packet.destination) else ""
 
 
 def refuse_source(view: View, key: NamespaceId, device: str, packet: Packet, out_device: str) -> Refusal | None:
-    """fib_validate_source: reverse path filtering and own addresses as sources. IPv4 only; None when it passes."""
-    if packet.family != 4 or device == "lo":
+    """fib_validate_source: reverse path filtering and own addresses as sources. IPv4 only; None when it passes.
+
+    out_device: where the packet is to leave again, "" when it is for this namespace.
+    """
+    if packet.family != 4 or device == "lo" or packet.source == "0.0.0.0":
         return None
     mode = view.conf_max(key, device, "rp_filter")
     accept_local = view.conf_or(key, device, "accept_local")
-    if not mode and device != out_device:
-        if accept_local:
-            return None
-        if not _custom_routing(view, key):
-            return Refusal("own-address") if view.local_addresses(key, packet.source) else None
+    quick = not mode and (device != out_device or not view.conf_or(key, device, "send_redirects"))
+    if quick and accept_local:
+        return None
     mark = packet.mark if view.conf_or(key, device, "src_valid_mark") else 0
-    back = lookup(
-        view,
-        key,
-        Query(4, packet.destination, packet.source, mark=mark, in_device=out_device, protocol=packet.protocol),
+    back = lookup(view, key, _reverse(view, key, packet, mark, out_device))
+    full = _judge_reverse(view, key, device, back, mode, accept_local)
+    if not quick or not standard_rules(rules_in_order(view, key, 4)) or tables(view, key).local_by_hand:
+        return full
+    short = Refusal("own-address") if view.local_addresses(key, packet.source) else None
+    if (short is None) != (full is None):
+        why = f"whether {packet.source} is looked up in the tables or among the addresses: it hangs on rules long gone"
+        raise CannotTell(why, key, device)
+    return short
+
+
+def _reverse(view: View, key: NamespaceId, packet: Packet, mark: int, out_device: str) -> Query:
+    """The answer's lookup: ends and ports changed over, coming in by where the packet leaves, with nobody's user id."""
+    there = query_for(packet, "")
+    query = there._replace(
+        source=there.destination, destination=there.source, mark=mark, in_device=out_device,
+        source_port=there.destination_port, destination_port=there.source_port,
+    )  # fmt: skip
+    looked_into = any(
+        rule.in_device != "lo" and (rule.protocol or rule.source_ports or rule.destination_ports)
+        for rule in rules_in_order(view, key, 4)
     )
-    return _judge_reverse(view, key, device, back, mode, accept_local)
+    return query if looked_into else query._replace(protocol=0, source_port=0, destination_port=0)
 
 
 def _judge_reverse(
     view: View, key: NamespaceId, device: str, back: Lookup, mode: int, accept_local: bool
 ) -> Refusal | None:
     """__fib_validate_source after its lookup."""
-    if back.type == "none" or back.type in ("blackhole", "unreachable", "prohibit"):
+    if back.route is None or back.type in ("none", "blackhole", "unreachable", "prohibit"):
         return Refusal("rp-filter", back, mode) if mode else None
-    if back.type != "unicast":
-        if back.type == "local" and accept_local:
-            return None
+    if back.type != "unicast" and not (back.type == "local" and accept_local):
         return Refusal("own-address" if back.type == "local" else "martian", back, mode)
-    if back.route and any(view.device_name(key, hop.index) == device for hop in back.route.next_hops):
-        return None
     link = view.link(key, device)
-    addressed = any(one.family == 4 and link and one.index == link.index for one in view.addresses(key))
+    if link is None or any(_by(view, key, hop.index, link) for hop in back.route.next_hops):
+        return None
+    addressed = any(one.family == 4 and one.index == link.index for one in view.addresses(key))
     if mode == 1 or (mode and not addressed):
         return Refusal("rp-filter", back, mode)
     return None
 
 
-def _custom_routing(view: View, key: NamespaceId) -> bool:
-    """fib4_has_custom_rules or custom local routes: then own addresses are told by the reverse lookup."""
-    rules = [rule for rule in view.rules(key) if rule.family == 4]
-    standard = {(0, 255), (32766, 254), (32767, 253)}
-    if any((rule.priority, rule.table) not in standard or rule.source or rule.fwmark is not None for rule in rules):
-        return True
-    return any(
-        route.table == LOCAL and route.family == 4 and route.type == "local" and route.protocol != "kernel"
-        for route in view.routes(key)
-    )
+def _by(view: View, key: NamespaceId, index: int, link: Link) -> bool:
+    """nhc_l3mdev_matches_dev: the interface itself, or the VRF that it is enslaved to."""
+    other = view.link(key, index)
+    if other is None or other.index == link.index:
+        return other is not None
+    return bool(link.vrf_table and other.master == link.index)

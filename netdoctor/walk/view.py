@@ -5,6 +5,7 @@ from typing import NoReturn, TypeVar
 from netdoctor.model.firewall import Table
 from netdoctor.model.network import (
     Address,
+    AddressLabel,
     FdbEntry,
     Link,
     Neighbour,
@@ -45,7 +46,7 @@ class View:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self._links: dict[NamespaceId, dict[int, Link]] = {}
+        self._links: dict[NamespaceId, dict[int | str, Link]] = {}
 
     def lack(self, *needs: Need) -> NoReturn:
         """Asks for facts. In a complete snapshot nothing more can be had: CannotTell."""
@@ -75,10 +76,9 @@ class View:
     def link(self, key: NamespaceId, device: int | str) -> Link | None:
         """By index or by name; None when there is none."""
         if key not in self._links:
-            self._links[key] = {link.index: link for link in self.links(key)}
-        if isinstance(device, int):
-            return self._links[key].get(device)
-        return next((link for link in self._links[key].values() if link.name == device), None)
+            links = self.links(key)
+            self._links[key] = {**{link.name: link for link in links}, **{link.index: link for link in links}}
+        return self._links[key].get(device)
 
     def device_name(self, key: NamespaceId, index: int) -> str:
         link = self.link(key, index)
@@ -92,6 +92,10 @@ class View:
 
     def rules(self, key: NamespaceId) -> tuple[PolicyRule, ...]:
         return self.known(key, self.namespace(key).rules, "policy rules")
+
+    def labels(self, key: NamespaceId) -> tuple[AddressLabel, ...]:
+        """IPv6's address labels where somebody changed them, the longest prefix first."""
+        return self.known(key, self.namespace(key).labels, "address labels")
 
     def neighbours(self, key: NamespaceId) -> tuple[Neighbour, ...]:
         return self.known(key, self.namespace(key).neighbours, "neighbours")

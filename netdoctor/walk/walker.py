@@ -18,7 +18,8 @@ from netdoctor.walk.ipsec import policy_step
 from netdoctor.walk.layer2 import End, Point, down_step
 from netdoctor.walk.neighbour import Resolver
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
-from netdoctor.walk.routing import Lookup, Query, local_device, lookup, select_source
+from netdoctor.walk.routing import Lookup, local_device, lookup, query_out
+from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Left, Trail
 from netdoctor.walk.validation import query_for
 from netdoctor.walk.view import CannotTell, Lacking, View
@@ -175,14 +176,10 @@ class Walker:
         self._send(key, after, found)
 
     def _route_out(self, key: NamespaceId, packet: Packet) -> Lookup:
-        query = Query(
-            packet.family, packet.source, packet.destination, packet.mark, "", "", packet.protocol,
-            packet.source_port, packet.destination_port, packet.tos, packet.user_id or 0,
-        )  # fmt: skip
         loopback = local_device(self.view, key)
         if is_loopback(packet.destination) and loopback is not None and not loopback.up:
             self.trail.dies(down_step(self.view, self.trail, key, loopback))
-        found = lookup(self.view, key, query)
+        found = lookup(self.view, key, query_out(packet))
         route_steps.route_step(self, key, packet, found)
         return found
 

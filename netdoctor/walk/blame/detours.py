@@ -7,7 +7,8 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import is_loopback
 from netdoctor.walk.blame.grounds import entry_to, source_of
 from netdoctor.walk.layer2 import link_text
-from netdoctor.walk.routing import Query, lookup, route_text, rule_text
+from netdoctor.walk.route_text import route_text, rule_text
+from netdoctor.walk.routing import Query, lookup
 from netdoctor.walk.view import View
 
 

@@ -1,0 +1,116 @@
+"""One IPv6 table searched (net/ipv6/route.c: fib6_table_lookup, rt6_select, find_rr_leaf, fib6_select_path)."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from netdoctor.model.network import NextHop, PolicyRule, Route
+from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.addressing import is_link_local, is_loopback, is_multicast, prefix
+from netdoctor.walk.tables import ERRORS, Way, neighbour_state, neighbour_valid, source_matches, suppressed, tables
+from netdoctor.walk.view import View
+
+if TYPE_CHECKING:
+    from netdoctor.walk.routing import Query
+
+PREFERENCES = {"low": 1, "medium": 2, "high": 3}
+
+
+def search(
+    view: View, key: NamespaceId, table: int, query: "Query", rule: PolicyRule, skipped: list[Route]
+) -> tuple[Way, ...]:
+    """What the table may answer, () for nothing; `throw` and what the rule suppresses are nothing too.
+
+    A host (forwarding off) first leaves out gateways that are known not to answer; when nothing is left it takes them.
+    """
+    leaves = list(_leaves(view, key, table, query))
+    host = not view.conf(key, 6, "all", "forwarding")
+    for reachable in (True, False) if host else (False,):
+        for routes in leaves:
+            found = _select(view, key, routes, query, reachable=reachable)
+            if found is None:
+                continue
+            if found.route.type == "throw":
+                skipped.append(found.route)
+                return ()
+            if found.route.type in ERRORS:
+                return (Way(found.route, None),)
+            if suppressed(view, key, rule, found.route):
+                return ()
+            return _ways(view, key, found, query, reachable=host)
+    skipped += [route for routes in leaves for route in routes if route.type == "unicast"]
+    return ()
+
+
+def _leaves(view: View, key: NamespaceId, table: int, query: "Query") -> Iterator[list[Route]]:
+    """The routes of each node on the way back up (fib6_backtrack): destination first, then the source prefix."""
+    for routes in tables(view, key).covering(6, table, query.destination):
+        fitting = [route for route in routes if source_matches(route, query.source)]
+        fitting.sort(key=_source_length, reverse=True)
+        for _, group in groupby(fitting, key=_source_length):
+            yield sorted(group, key=lambda route: route.priority)
+
+
+def _source_length(route: Route) -> int:
+    return prefix(route.source)[2] if route.source else 0
+
+
+def _select(view: View, key: NamespaceId, routes: list[Route], query: "Query", *, reachable: bool) -> Way | None:
+    """find_rr_leaf: the best of the lowest metric; when none of it will do, the best of all the others."""
+    lowest = [route for route in routes if route.priority == routes[0].priority]
+    return _best(view, key, lowest, query, reachable=reachable) or _best(
+        view, key, routes[len(lowest) :], query, reachable=reachable
+    )
+
+
+def _best(view: View, key: NamespaceId, routes: list[Route], query: "Query", *, reachable: bool) -> Way | None:
+    """The first of the highest score; a blackhole next-hop object ends the search at once."""
+    best, best_score = None, -1
+    for route in routes:
+        if route.expires_s == 0:
+            continue
+        if route.next_hop_id and route.type == "blackhole":
+            return Way(route, None)
+        for hop in route.next_hops or (None,):
+            score = _score(view, key, route, hop, query, reachable=reachable)
+            if score > best_score:
+                best, best_score = Way(route, hop), score
+    return best
+
+
+def _score(view: View, key: NamespaceId, route: Route, hop: NextHop | None, query: "Query", *, reachable: bool) -> int:
+    """find_match and rt6_score_route: -1 for a next hop that will not do."""
+    wanted = query.out_device or query.in_device
+    device = view.link(key, hop.index) if hop else None
+    if hop and (device is None or "dead" in hop.flags):
+        return -1
+    if hop and device and "linkdown" in hop.flags and view.conf(key, 6, device.name, "ignore_routes_with_linkdown"):
+        return -1
+    here = not wanted or (device is not None and device.name == wanted)
+    if not here and _needs_device(query):
+        return -1
+    if reachable and hop and hop.gateway and neighbour_state(view, key, hop) == "failed":
+        return -1
+    return (2 if here else 0) | PREFERENCES.get(route.preference, 2) << 2
+
+
+def _needs_device(query: "Query") -> bool:
+    """RT6_LOOKUP_F_IFACE: link-local and the like, and a socket bound to a device without a source."""
+    strict = is_link_local(query.destination) or is_multicast(query.destination) or is_loopback(query.destination)
+    return strict or bool(query.out_device and not query.source)
+
+
+def _ways(view: View, key: NamespaceId, found: Way, query: "Query", *, reachable: bool) -> tuple[Way, ...]:
+    """fib6_select_path: which of several next hops a flow's hash may pick, the heaviest first."""
+    route = found.route
+    if len(route.next_hops) < 2:
+        return (found,)
+    if route.next_hop_id:
+        able = [hop for hop in route.next_hops if neighbour_valid(view, key, hop)] or [route.next_hops[0]]
+    else:
+        able = [
+            hop
+            for hop in route.next_hops
+            if hop == found.hop or _score(view, key, route, hop, query, reachable=reachable) >= 0
+        ]
+    return tuple(Way(route, hop) for hop in sorted(able, key=lambda hop: -hop.weight))
