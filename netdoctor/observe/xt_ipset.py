@@ -22,7 +22,8 @@ from netdoctor.netlink.wire import (
 )
 
 LIST = 6 << 8 | 7
-PROTOCOL_VERSION, LIST_HEADER_FLAG, NOMATCH = 7, 4, 4
+PROTOCOL_VERSION, LIST_HEADER_FLAG = 7, 4
+PHYSDEV, NOMATCH, WILDCARD = 2, 4, 128
 PROTOCOL, NAME, TYPE, FAMILY, FLAGS, DATA, ENTRIES, INDEX = 1, 2, 3, 5, 6, 7, 8, 11
 IP, IP_TO, CIDR, PORT, PORT_TO, PROTO, ENTRY_FLAGS, MARK = 1, 2, 3, 4, 5, 7, 8, 10
 NETMASK, ELEMENTS = 20, 24
@@ -86,12 +87,13 @@ def member_text(entry: Attributes, netmask: str = "") -> str:
         parts.append(hex(be32(entry[MARK])))
     if IP2 in entry:
         parts.append(_address(entry, IP2, CIDR2, IP2_TO))
+    flags = be32(entry[ENTRY_FLAGS]) if ENTRY_FLAGS in entry else 0
     if IFACE in entry:
-        parts.append(text(entry[IFACE]))
+        device = text(entry[IFACE])
+        parts.append(("physdev:" if flags & PHYSDEV else "") + device + (" wildcard" if flags & WILDCARD else ""))
     if SET_NAME in entry:
         parts.append(text(entry[SET_NAME]))
-    excluded = ENTRY_FLAGS in entry and be32(entry[ENTRY_FLAGS]) & NOMATCH
-    return ("!" if excluded else "") + ",".join(parts)
+    return ("!" if flags & NOMATCH else "") + ",".join(parts)
 
 
 def _address(entry: Attributes, place: int, cidr: int, end: int) -> str:

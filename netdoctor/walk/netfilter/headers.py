@@ -8,7 +8,9 @@ from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from .registers import Bits, hidden_bits
 
 DONT_FRAGMENT = 0x4000
-SYN = 0x02
+SYN, ACK = 0x02, 0x10
+WITH_PORTS = (33, 132, 136)
+"""Protocols besides TCP and UDP whose headers begin with two ports: DCCP, SCTP, UDP-Lite."""
 ETHERTYPE_ARP = 0x0806
 ARP_REQUEST = 1
 
@@ -57,7 +59,7 @@ def _arp(packet: Packet) -> Bits:
 
 
 def transport_header(packet: Packet) -> Bits:
-    """The TCP (with its options), UDP or ICMP header; of other protocols nothing is known."""
+    """The TCP (with its options), UDP or ICMP header; of other protocols at most the ports are known."""
     ports = struct.pack("!HH", packet.source_port, packet.destination_port)
     if packet.protocol == TCP:
         return _tcp(packet, ports)
@@ -67,14 +69,20 @@ def transport_header(packet: Packet) -> Bits:
     if packet.protocol in (ICMP, ICMP6):
         value = struct.pack("!BBHHH", packet.icmp_type, packet.icmp_code, 0, packet.icmp_id, 0)
         return Bits(value, b"\0\0\xff\xff\0\0\xff\xff", "the checksum and sequence number are not modelled")
-    return hidden_bits(64, f"the header of protocol {packet.protocol} is not modelled")
+    why = f"the header of protocol {packet.protocol} is not modelled"
+    if packet.protocol in WITH_PORTS:
+        return Bits(ports + bytes(60), bytes(4) + b"\xff" * 60, why)
+    return hidden_bits(64, why)
 
 
 def _tcp(packet: Packet, ports: bytes) -> Bits:
     """Without known options only how long the header may be is known; a segment of 20 bytes has none."""
     options = tcp_options(packet)
     offset = 5 + len(options or b"") // 4 << 4
-    hidden = bytes(4) + b"\xff" * 8 + (b"\xf0\x00" if options is None else bytes(2)) + b"\xff" * 4 + bytes(2)
+    acknowledged = b"\xff" * 4 if (packet.tcp_flags or SYN) & ACK else bytes(4)
+    hidden = (
+        bytes(4) + b"\xff" * 4 + acknowledged + (b"\xf0\x00" if options is None else bytes(2)) + b"\xff" * 4 + bytes(2)
+    )
     value = ports + bytes(8) + bytes([0 if options is None else offset, packet.tcp_flags or SYN]) + bytes(6)
     why = "sequence numbers, window and options of the segment are not modelled"
     return Bits(value + (options or b""), hidden + bytes(len(options or b"")), why)

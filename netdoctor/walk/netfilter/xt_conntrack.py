@@ -5,8 +5,9 @@ import struct
 import msgspec
 
 from netdoctor.model.expression import XtMatch
+from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.packet import ConntrackView, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, ConntrackView, Packet
 
 from .conntrack_view import has_entry, state_of, status_bits, tuple_of
 from .headers import packed
@@ -15,6 +16,9 @@ from .xt_header import address_matches
 
 STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "snat": 64, "dnat": 128, "untracked": 256}
 STATE, PROTOCOL, ADDRESSES, STATUS, EXPIRES, PORTS, DIRECTION, ALIAS = 1, 2, 4, 64, 128, 256, 4096, 8192
+
+
+ANSWERED_BY = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 17: 18, 18: 17, 128: 129, 129: 128, 139: 140, 140: 139}
 
 
 class ConntrackInfo(msgspec.Struct, frozen=True):
@@ -79,7 +83,9 @@ def _status(info: ConntrackInfo, view: ConntrackView) -> bool | Unknown:
 
 def _tuples(packet: Packet, info: ConntrackInfo) -> bool | Unknown:
     """Addresses, protocol and ports of both directions. Port bits: original source and destination, reply likewise."""
-    if info.asked & PROTOCOL and (packet.protocol == info.protocol) == bool(info.invert & PROTOCOL):
+    original = tuple_of(packet, 0)
+    protocol = packet.protocol if isinstance(original, Unknown) else original.protocol
+    if info.asked & PROTOCOL and (protocol == info.protocol) == bool(info.invert & PROTOCOL):
         return False
     doubt: Unknown | None = None
     for index in range(4):
@@ -91,14 +97,32 @@ def _tuples(packet: Packet, info: ConntrackInfo) -> bool | Unknown:
             doubt = side
             continue
         address = packed(side.destination if index % 2 else side.source)
-        port = side.destination_port if index % 2 else side.source_port
+        port = _second(packet, side, index // 2) if index % 2 else side.source_port
         fits = address_matches(address, *info.addresses[index])
         if info.asked & address_bit and fits == bool(info.invert & address_bit):
             return False
         low, high = info.ports[index]
-        if info.asked & port_bit and (low <= port <= high) == bool(info.invert & port_bit):
+        if info.asked & port_bit and isinstance(port, Unknown):
+            doubt = port
+        elif (
+            info.asked & port_bit
+            and not isinstance(port, Unknown)
+            and (low <= port <= high) == bool(info.invert & port_bit)
+        ):
             return False
     return doubt or True
+
+
+def _second(packet: Packet, side: ConntrackTuple, direction: int) -> int | Unknown:
+    """The destination port of a tuple; of ICMP its type and code (nf_conntrack_proto_icmp.c)."""
+    view = packet.conntrack
+    if side.protocol not in (ICMP, ICMP6):
+        return side.destination_port
+    if packet.protocol != side.protocol or view is None or view.state == "related":
+        return Unknown("the type of the ICMP message that began the connection is not known")
+    same = (view.direction == "reply") == bool(direction)
+    kind = packet.icmp_type if same else ANSWERED_BY.get(packet.icmp_type, packet.icmp_type)
+    return kind << 8 | packet.icmp_code
 
 
 def conntrack_state(state: State, match: XtMatch) -> Outcome:

@@ -47,10 +47,10 @@ def _connbytes(match: XtMatch, names: Names) -> str:
 
 def _recent(match: XtMatch, names: Names) -> str:
     seconds, hits, kind, invert = struct.unpack_from("=2I2B", match.info)
-    verb = next(word for bit, word in ((2, "--set"), (1, "--rcheck"), (4, "--update"), (8, "--remove")) if kind & bit)
+    verbs = [word for bit, word in ((2, "--set"), (1, "--rcheck"), (4, "--update"), (8, "--remove")) if kind & bit]
     mask = f"--mask {address(match.info[212:228], names.version)}" if match.revision else ""
     return joined(
-        "!" if invert else "", verb, f"--seconds {seconds}" if seconds else "", "--reap" if kind & 32 else "",
+        "!" if invert else "", verbs[0], f"--seconds {seconds}" if seconds else "", "--reap" if kind & 32 else "",
         f"--hitcount {hits}" if hits else "", "--rttl" if kind & 16 else "", f"--name {text_of(match.info[10:210])}",
         mask, "--rdest" if match.info[210] else "--rsource",
     )  # fmt: skip

@@ -2,36 +2,28 @@
 
 import struct
 from collections.abc import Callable
+from importlib import import_module
 from ipaddress import ip_address
+from typing import cast
 
 from netdoctor.model.expression import XtMatch
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 
 from .headers import SYN, mac_bytes, packed
-from .loads import ANY_ADDRESS, ROUTE_TYPES, reverse_path
+from .loads import ROUTE_TYPES
 from .metadata import packet_type
 from .state import Outcome, State
-from .statements import transparent_socket
 from .xt_conntrack import connmark, conntrack, conntrack_state
 from .xt_header import device_matches
 from .xt_set import ipset
 
+UDPLITE, SCTP, DCCP = 136, 132, 33
+ANY_TYPE, ETHERNET = 255, 1
+LOOKED_UP_6 = 4 | 16 | 128
+BITS_6 = {"local": 4, "anycast": 16, "unreachable": 128, "prohibit": 128, "blackhole": 128}
+"""What match_lookup_rt6 looks up: local, anycast, unreachable (which every route that refuses is)."""
 Test = Callable[[State, XtMatch], Outcome]
-
-UNFORESEEABLE = {
-    "limit": "whether the rate limit has room for the packet",
-    "hashlimit": "whether the rate limit has room for the packet",
-    "recent": "whether the address was seen recently",
-    "statistic": "which packets the statistic takes",
-    "quota": "whether the quota is used up",
-    "connlimit": "how many connections there will be",
-    "connbytes": "how much the connection will have carried",
-    "time": "at what time the packet comes",
-    "rateest": "how fast packets come",
-    "cpu": "on which CPU the packet comes",
-    "cluster": "which node takes the packet",
-}
 
 
 def within(value: int, low: int, high: int) -> bool:
@@ -43,7 +35,7 @@ def ports_of(packet: Packet) -> tuple[int, int]:
 
 
 def tcp(state: State, match: XtMatch) -> Outcome:
-    """struct xt_tcp. Options are not modelled: a test of one is a doubt."""
+    """struct xt_tcp: bits 1 source, 2 destination, 4 flags, 8 option invert."""
     low_s, high_s, low_d, high_d, option, mask, want, invert = struct.unpack_from("=4H4B", match.info)
     packet = state.packet
     if packet.protocol != TCP or not _ports_fit(packet, (low_s, high_s, low_d, high_d), invert):
@@ -51,12 +43,22 @@ def tcp(state: State, match: XtMatch) -> Outcome:
     flags = packet.tcp_flags or SYN
     if ((flags & mask) == want) == bool(invert & 4):
         return False
-    return Unknown(f"TCP option {option} is not modelled") if option else True
+    if not option:
+        return True
+    from .xt_protocol import has_option
+
+    found = has_option(packet, option)
+    return (
+        Unknown(f"whether the packet has TCP option {option} is not known")
+        if found is None
+        else found != bool(invert & 8)
+    )
 
 
 def udp(state: State, match: XtMatch) -> Outcome:
     low_s, high_s, low_d, high_d, invert = struct.unpack_from("=4HB", match.info)
-    return state.packet.protocol == UDP and _ports_fit(state.packet, (low_s, high_s, low_d, high_d), invert)
+    protocol = UDPLITE if match.name == "udplite" else UDP
+    return state.packet.protocol == protocol and _ports_fit(state.packet, (low_s, high_s, low_d, high_d), invert)
 
 
 def _ports_fit(packet: Packet, ranges: tuple[int, int, int, int], invert: int) -> bool:
@@ -67,20 +69,20 @@ def _ports_fit(packet: Packet, ranges: tuple[int, int, int, int], invert: int) -
 
 
 def icmp(state: State, match: XtMatch) -> Outcome:
-    """struct ipt_icmp and ip6t_icmp; type 255 is any."""
+    """struct ipt_icmp and ip6t_icmp; in IPv4 type 255 is any."""
     kind, low, high, invert = struct.unpack_from("=4B", match.info)
     packet = state.packet
     if packet.protocol != (ICMP if match.name == "icmp" else ICMP6):
         return False
-    hit = kind == 255 or (packet.icmp_type == kind and within(packet.icmp_code, low, high))
-    return hit != bool(invert & 1)
+    hit = packet.icmp_type == kind and within(packet.icmp_code, low, high)
+    return (hit or (kind == ANY_TYPE and match.name == "icmp")) != bool(invert & 1)
 
 
 def multiport(state: State, match: XtMatch) -> Outcome:
     """struct xt_multiport_v1: flags 0 source, 1 destination, 2 either; a flagged port starts a range."""
     side, count = struct.unpack_from("=2B", match.info)
     ports, starts = struct.unpack_from("=15H", match.info, 2), struct.unpack_from("=15B", match.info, 32)
-    if state.packet.protocol not in (TCP, UDP, 132, 33, 136):
+    if state.packet.protocol not in (TCP, UDP, UDPLITE, SCTP, DCCP):
         return False
     source, destination = ports_of(state.packet)
     asked = ((source,), (destination,), (source, destination))[side]
@@ -97,10 +99,6 @@ def mark(state: State, match: XtMatch) -> Outcome:
     return state.doubt("mark") or bool((state.packet.mark & mask) == want) != bool(invert)
 
 
-LOOKED_UP = sum(1 << ROUTE_TYPES.index(kind) for kind in ("local", "anycast", "unreachable", "prohibit"))
-"""The types that addr_type6 asks routing for; the others it tells by the address itself, own addresses included."""
-
-
 def addrtype(state: State, match: XtMatch) -> Outcome:
     """struct xt_addrtype_info_v1: bit sets of route types; 1 and 2 invert, 4 and 8 limit to the in or out device."""
     source, destination, flags = struct.unpack_from("=2HI", match.info)
@@ -109,37 +107,55 @@ def addrtype(state: State, match: XtMatch) -> Outcome:
     packet = state.packet
     device = packet.in_device if flags & 4 else packet.out_device if flags & 8 else ""
     doubt: Unknown | None = None
-    for types, address, invert in ((source, packet.source, flags & 1), (destination, packet.destination, flags & 2)):
-        kind = state.facts.address_type(address, device) if types else "unspec"
-        if packet.family == 6 and not types & LOOKED_UP:
-            kind = _plain_type(address)
-        if isinstance(kind, Unknown):
-            doubt = kind
-        elif types and bool(types >> ROUTE_TYPES.index(kind) & 1) == bool(invert):
+    for types, field, invert in ((source, "source", flags & 1), (destination, "destination", flags & 2)):
+        found = _type_fits(state, types, getattr(packet, field), device) if types else not invert
+        found = state.doubt(field) or found if types else found
+        if isinstance(found, Unknown):
+            doubt = found
+        elif found == bool(invert):
             return False
     return doubt or True
 
 
-def _plain_type(address: str) -> str:
-    found = ip_address(address)
-    return "multicast" if found.is_multicast else "unspec" if found.is_unspecified else "unicast"
+def _type_fits(state: State, types: int, address: str, device: str) -> bool | Unknown:
+    """match_type; match_type6 asks for every one of multicast, unicast and unspecified, and looks up the rest."""
+    if state.packet.family == 4:
+        kind = state.facts.address_type(address, device)
+        return kind if isinstance(kind, Unknown) else bool(types >> ROUTE_TYPES.index(kind) & 1)
+    parsed = ip_address(address)
+    unicast = not parsed.is_multicast and not parsed.is_unspecified
+    if any(
+        types >> bit & 1 and not holds
+        for bit, holds in ((5, parsed.is_multicast), (1, unicast), (0, parsed.is_unspecified))
+    ):
+        return False
+    if not types & LOOKED_UP_6:
+        return True
+    kind = state.facts.address_type(address, device)
+    return kind if isinstance(kind, Unknown) else bool(types & LOOKED_UP_6 & BITS_6.get(kind, 0))
 
 
 def iprange(state: State, match: XtMatch) -> Outcome:
     """struct xt_iprange_mtinfo: flags 1 source, 2 destination, 16 and 32 their inversions."""
     flags, packet = match.info[64], state.packet
-    for bit, address, offset in ((1, packet.source, 0), (2, packet.destination, 32)):
-        value = packed(address)
+    doubt: Unknown | None = None
+    for bit, field, offset in ((1, "source", 0), (2, "destination", 32)):
+        value = packed(getattr(packet, field))
         low, high = (match.info[start : start + len(value)] for start in (offset, offset + 16))
-        if flags & bit and (low <= value <= high) == bool(flags & bit << 4):
+        if flags & bit and state.doubt(field):
+            doubt = state.doubt(field)
+        elif flags & bit and (low <= value <= high) == bool(flags & bit << 4):
             return False
-    return True
+    return doubt or True
 
 
 def mac(state: State, match: XtMatch) -> Outcome:
     """struct xt_mac_info. Packets made here have no link header and never match, inverted or not."""
     packet = state.packet
     if not packet.in_device:
+        return False
+    device = state.facts.links.get(packet.out_device if state.base.hook == "postrouting" else packet.in_device)
+    if device is not None and device.hardware != ETHERNET:
         return False
     if not packet.source_mac:
         return Unknown("the frame's source MAC address is not known")
@@ -196,117 +212,45 @@ def pkttype(state: State, match: XtMatch) -> Outcome:
     return (bits.value[0] == kind) != bool(invert) if bits.known else Unknown(bits.why)
 
 
-def owner(state: State, match: XtMatch) -> Outcome:
-    """struct xt_owner_match_info: bits 1 uid, 2 gid, 4 whether a socket exists."""
-    uid_min, uid_max, gid_min, gid_max, asked, invert = struct.unpack_from("=4I2B", match.info)
-    packet = state.packet
-    if packet.in_device:
-        return bool(asked == invert)
-    if asked & ~invert & 4 and packet.user_id is None:
-        return Unknown("the packet's owner is not known")
-    for bit, value, low, high in ((1, packet.user_id, uid_min, uid_max), (2, packet.group_id, gid_min, gid_max)):
-        if asked & bit and value is None:
-            return Unknown("the packet's owner is not known")
-        if asked & bit and within(value or 0, low, high) == bool(invert & bit):
-            return False
-    return not (asked & 4 and invert & 4)
-
-
-def socket(state: State, match: XtMatch) -> Outcome:
-    """struct xt_socket_mtinfo: flag 1 asks for a transparent socket, 2 takes sockets bound to no address as well."""
-    found, flags = state.facts.socket(state.packet), match.info[0] if match.revision else 0
-    if found is None or isinstance(found, Unknown):
-        return found or False
-    if not flags & 2 and found.address in ANY_ADDRESS:
-        return False
-    return transparent_socket(state, state.packet) if flags & 1 else True
-
-
-def rpfilter(state: State, match: XtMatch) -> Outcome:
-    """struct xt_rpfilter_info: bits 1 loose, 2 valid mark, 4 accept local, 8 invert (ipt_rpfilter.c)."""
-    flags, packet = match.info[0], state.packet
-    invert = bool(flags & 8)
-    link = state.facts.links.get(packet.in_device)
-    if (link is not None and link.loopback) or packet.source == "0.0.0.0":
-        return not invert
-    device = reverse_path(state, packet.source, packet.mark if flags & 2 else 0)
-    if isinstance(device, Unknown):
-        return device
-    kind = state.facts.address_type(packet.source, "")
-    if isinstance(kind, Unknown):
-        return kind
-    accepted = kind == "unicast" or (kind == "local" and bool(flags & 4))
-    return (accepted and bool(device) and (bool(flags & 1) or device == packet.in_device)) != invert
-
-
-def policy(state: State, match: XtMatch) -> Outcome:
-    """struct xt_policy_info: bit 4 of its flags asks that there be no IPsec."""
-    ipsec = state.facts.ipsec
-    flags = int.from_bytes(match.info[304:306], "little")
-    if isinstance(ipsec, Unknown):
-        return ipsec
-    return Unknown("the packet's IPsec transforms are not compared") if ipsec else bool(flags & 4)
-
-
 def comment(state: State, match: XtMatch) -> Outcome:
     return True
 
 
-def unforeseeable(state: State, match: XtMatch) -> Outcome:
-    return Unknown(f"{UNFORESEEABLE[match.name]} cannot be foreseen")
-
-
-def statistic(state: State, match: XtMatch) -> Outcome:
-    """struct xt_statistic_info: mode random with probability 1 always matches; anything else is unforeseeable."""
-    mode, invert, number = struct.unpack_from("=2HI", match.info)
-    always = (mode == 0 and number >= 0x80000000) or (mode == 1 and number == 0)
-    return not invert if always else unforeseeable(state, match)
-
-
-def quota(state: State, match: XtMatch) -> Outcome:
-    """struct xt_quota_info: what is left is not told, but less than the packet's length was never enough."""
-    flags, size = struct.unpack_from("=I4xQ", match.info)
-    return bool(flags & 1) if size < state.packet.length_bytes else unforeseeable(state, match)
-
-
-def ecn(state: State, match: XtMatch) -> Outcome:
-    """struct xt_ecn_info: bit 1 the IP header's bits, 16 the ECE flag, 32 the CWR flag; the same bits invert."""
-    asked, invert, bits = match.info[:3]
-    packet = state.packet
-    if asked & 0x30 and packet.protocol != TCP:
-        return False
-    tests = ((1, packet.tos & 3 == bits), (16, bool(packet.tcp_flags & 0x40)), (32, bool(packet.tcp_flags & 0x80)))
-    return all(holds != bool(invert & bit) for bit, holds in tests if asked & bit)
-
-
-def recent(state: State, match: XtMatch) -> Outcome:
-    """struct xt_recent_mtinfo: bits 1 rcheck, 2 set, 4 update, 8 remove. Setting always matches, and is then known."""
-    _, hits, kind, invert = struct.unpack_from("=2I2B", match.info)
-    name = "recent " + match.info[10:211].split(b"\0")[0].decode("utf-8", "replace") + str(match.info[210])
-    if kind & 2:
-        state.touched_sets.add(name)
-        return not invert
-    if kind & 8 or hits > 1 or name not in state.touched_sets or state.in_doubt:
-        return unforeseeable(state, match)
-    return not invert
-
-
 TESTS: dict[str, Test] = {
-    "tcp": tcp, "udp": udp, "icmp": icmp, "icmp6": icmp, "multiport": multiport, "mark": mark, "connmark": connmark,
-    "conntrack": conntrack, "state": conntrack_state, "addrtype": addrtype, "iprange": iprange, "mac": mac,
-    "physdev": physdev, "length": length, "ttl": ttl, "hl": ttl, "dscp": dscp, "tos": dscp, "pkttype": pkttype,
-    "owner": owner, "socket": socket, "rpfilter": rpfilter, "policy": policy, "comment": comment, "set": ipset,
-    "statistic": statistic, "quota": quota, "recent": recent, "ecn": ecn,
-    **dict.fromkeys(set(UNFORESEEABLE) - {"statistic", "quota", "recent"}, unforeseeable),
+    "tcp": tcp, "udp": udp, "udplite": udp, "icmp": icmp, "icmp6": icmp, "multiport": multiport, "mark": mark,
+    "connmark": connmark, "conntrack": conntrack, "state": conntrack_state, "addrtype": addrtype, "iprange": iprange,
+    "mac": mac, "physdev": physdev, "length": length, "ttl": ttl, "hl": ttl, "dscp": dscp, "tos": dscp,
+    "pkttype": pkttype, "comment": comment, "set": ipset,
 }  # fmt: skip
+RARER = {
+    **dict.fromkeys(("tcpmss", "ecn", "osf", "sctp", "dccp", "esp", "ipcomp"), "xt_protocol"),
+    **dict.fromkeys(("ah", "frag", "hbh", "dst", "rt", "ipv6header", "mh", "srh", "eui64"), "xt_extension"),
+    **dict.fromkeys(("u32", "bpf", "string"), "xt_program"),
+    **dict.fromkeys(
+        (
+            "statistic", "quota", "connlimit", "connbytes", "hashlimit", "rateest", "recent", "cluster", "cpu", "nfacct",
+            "limit", "time",
+        ),
+        "xt_counting",
+    ),
+    **dict.fromkeys(("owner", "socket", "rpfilter", "policy", "helper", "devgroup", "cgroup"), "xt_system"),
+}  # fmt: skip
+"""Matches whose tests are loaded when first met: the module of each."""
+
+
+def tester(name: str) -> Test | None:
+    """The function that tests one match."""
+    if name in RARER:
+        return cast(Test, import_module(f".{RARER[name]}", __package__).TESTS[name])
+    return TESTS.get(name)
 
 
 def match(state: State, expression: XtMatch) -> Outcome:
     """Whether the packet passes one match; a match that is not understood is a doubt."""
-    test = TESTS.get(expression.name)
+    test = tester(expression.name)
     if test is None:
         return Unknown(f"match {expression.name} is not modelled")
     try:
         return test(state, expression)
-    except (struct.error, IndexError):
+    except (struct.error, LookupError, ValueError):
         return Unknown(f"match {expression.name} revision {expression.revision} has an unexpected layout")

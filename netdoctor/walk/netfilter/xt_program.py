@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from netdoctor.model.expression import XtMatch
 from netdoctor.model.unknown import Unknown
+from netdoctor.walk.packet import TCP
 
 from .cbpf import ANCILLARY, MARK, Instruction, outcomes
-from .headers import packet_bytes
+from .headers import network_length, packet_bytes, tcp_options
 from .registers import Bits
 from .state import Outcome, State
 from .words import Word, word_at
@@ -160,6 +161,9 @@ def visible_bytes(state: State) -> Bits:
         "source": (12, 16) if packet.family == 4 else (8, 24),
         "destination": (16, 20) if packet.family == 4 else (24, 40),
     }  # fmt: skip
+    end = network_length(packet) + 20 + len(tcp_options(packet) or b"")
+    if packet.protocol == TCP:
+        places |= {"tcp_mss": (network_length(packet) + 20, end)}
     hidden, why = bytearray(raw.hidden), raw.why
     for field, (start, end) in places.items():
         if field in state.uncertain:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from netdoctor.model.expression import XtMatch
 
 from .xt_match_text import Names, Text
+from .xt_set import set_info
 from .xt_words import joined, masked, network, option, protocol_name, quoted, text_of
 
 GROUP_NAMES, REALM_NAMES = {0: "default"}, {0: "cosmos"}
@@ -25,10 +26,7 @@ def set_words(names: Names, index: int, dimensions: int, flags: int) -> str:
 
 
 def _set(match: XtMatch, names: Names) -> str:
-    if not match.revision:
-        index, *_, dimensions, bits = struct.unpack_from("=H2x6I2B", match.info)
-        return option("--match-set", set_words(names, index, dimensions, bits), bits & 1)
-    index, dimensions, flags = struct.unpack_from("=H2B", match.info)
+    index, dimensions, flags = set_info(match)
     head = option("--match-set", set_words(names, index, dimensions, flags), flags & 1)
     if match.revision < 3:
         return joined(head, "--return-nomatch" if flags & RETURN_NOMATCH else "")

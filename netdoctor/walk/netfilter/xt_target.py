@@ -26,10 +26,12 @@ REJECT_WITH_6 = (
     "echo-reply", "tcp-reset", "icmp6-policy-fail", "icmp6-reject-route",
 )  # fmt: skip
 SET, SAVE, RESTORE = 0, 1, 2
-SPECIFIED_ADDRESS, SPECIFIED_PORT = 1, 2
+MARK_REVISION = 2
+ZONE_OF_MARK = 16
+SPECIFIED_ADDRESS, SPECIFIED_PORT, SHIFTED_PORTS = 1, 2, 32
 PASSING = (
-    "LOG", "NFLOG", "TCPMSS", "CHECKSUM", "SET", "TEE", "TRACE", "AUDIT", "SECMARK", "CONNSECMARK", "IDLETIMER", "LED",
-    "RATEEST", "TCPOPTSTRIP", "ULOG", "ECN",
+    "LOG", "NFLOG", "CHECKSUM", "TEE", "TRACE", "AUDIT", "SECMARK", "CONNSECMARK", "IDLETIMER", "LED", "RATEEST",
+    "ULOG",
 )  # fmt: skip
 
 
@@ -68,12 +70,21 @@ def nat(state: State, target: XtTarget) -> Outcome:
         kept = ip_address(state.packet.source if manip == "source" else state.packet.destination).packed
         low = high = bytes((k & (a ^ b)) | (a & ~(a ^ b) & 0xFF) for k, a, b in zip(kept, low, high, strict=True))
     named = has_address and kind not in ("masquerade", "redirect")
+    ports = (found.port_min, found.port_max) if has_port else (0, 0)
+    if found.flags & SHIFTED_PORTS:
+        ports = (_shifted(state, found, int.from_bytes(target.info[40:42], "big")),) * 2
     binding = Binding(
         kind=kind, manip=manip, address_min=str(ip_address(low)) if named else "",
-        address_max=str(ip_address(high)) if named else "", port_min=found.port_min if has_port else 0,
-        port_max=found.port_max if has_port else 0, flags=range_flags(found.flags),
+        address_max=str(ip_address(high)) if named else "", port_min=ports[0], port_max=ports[1],
+        flags=range_flags(found.flags),
     )  # fmt: skip
     return Decision(code="accept", binding=binding)
+
+
+def _shifted(state: State, found: NatRange, base: int) -> int:
+    """NF_NAT_RANGE_PROTO_OFFSET: the port keeps its distance from the base port."""
+    distance = state.packet.destination_port - base & 0xFFFF
+    return found.port_min + distance % (found.port_max - found.port_min + 1)
 
 
 def reject(state: State, target: XtTarget) -> Outcome:
@@ -125,6 +136,11 @@ def ct(state: State, target: XtTarget) -> Outcome:
         return True
     if flags & 1:
         return untrack(state, target)
+    if flags & ZONE_OF_MARK and state.doubt("mark"):
+        return Alternatives(
+            decisions=(Decision(code="drop"),), why="in which zone the packet is tracked is not known", goes_on=True
+        )
+    zone = state.packet.mark & 0xFFFF if flags & ZONE_OF_MARK else zone
     attach_template(state, zone)
     state.helper = target.info[12:28].split(b"\0")[0].decode("utf-8", "replace") or state.helper
     return True
@@ -194,10 +210,27 @@ TARGETS: dict[str, Callable[[State, XtTarget], Outcome]] = {
 }  # fmt: skip
 
 
+RARER = ("TCPMSS", "TCPOPTSTRIP", "ECN", "HMARK", "SET", "SYNPROXY", "SNPT", "DNPT")
+"""Targets whose functions are loaded when first met."""
+
+
+def actor(name: str) -> Callable[[State, XtTarget], Outcome] | None:
+    """The function that does what a target does."""
+    if name in RARER:
+        from .xt_mangling import TARGETS as rarer
+
+        return rarer[name]
+    return TARGETS.get(name)
+
+
 def target(state: State, expression: XtTarget) -> Outcome:
     """What a met rule's target does; one that is not understood may drop the packet."""
-    act = TARGETS.get(expression.name)
-    if act is None or (expression.name == "MARK" and expression.revision < 2):
-        why = f"target {expression.name} revision {expression.revision} is not modelled"
-        return Alternatives(decisions=(Decision(code="drop"),), why=why)
-    return act(state, expression)
+    act = actor(expression.name)
+    why = f"target {expression.name} revision {expression.revision} is not modelled"
+    unknown = Alternatives(decisions=(Decision(code="drop"),), why=why)
+    if act is None or (expression.name == "MARK" and expression.revision < MARK_REVISION):
+        return unknown
+    try:
+        return act(state, expression)
+    except (struct.error, LookupError, ValueError):
+        return unknown

@@ -6,13 +6,20 @@ from collections.abc import Callable
 from netdoctor.model.expression import XtTarget
 
 from .xt_match_text import Names
-from .xt_target import REJECT_WITH, REJECT_WITH_6, SPECIFIED_ADDRESS, SPECIFIED_PORT, connmark_info, nat_range
+from .xt_target import (
+    REJECT_WITH,
+    REJECT_WITH_6,
+    SHIFTED_PORTS,
+    SPECIFIED_ADDRESS,
+    SPECIFIED_PORT,
+    connmark_info,
+    nat_range,
+)
 from .xt_words import address, ip_text, joined, mask_suffix, opaque, quoted, span, text_of
 
 Text = Callable[[XtTarget, Names], str]
 RANGE_WORDS = ((4, "--random"), (16, "--random-fully"), (8, "--persistent"))
 CLAMP = 0xFFFF
-SHIFTED_PORTS = 32
 CT_EVENTS = (
     "new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark", "label",
 )  # fmt: skip
