@@ -110,10 +110,12 @@ class Firewall:
             wanted["notrack"] = result.matched[-1] if result.matched else result.rule
         if result.zone is not None:
             wanted["zone"] = result.zone
-        return self._remembered(key, result.packet)
+        return self._remembered(key, result)
 
-    def _remembered(self, key: NamespaceId, packet: Packet) -> Packet:
-        """The packet; a mark that rules gave its connection stays with the connection."""
+    def _remembered(self, key: NamespaceId, result: ChainResult) -> Packet:
+        """The packet; a mark that rules gave its connection stays there, and keys they put into sets stay in them."""
+        packet = result.packet
+        self.facts(key).touched.update(result.touched)
         found = self._connection(key, packet)
         if found is not None and packet.conntrack is not None:
             found[0].mark = packet.conntrack.mark
@@ -189,6 +191,7 @@ class Firewall:
                 fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
                 ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
                 socket=lambda packet: self._socket(key, packet),
+                touched={},
                 settled=self.world.settled.get(key, {}) if self.world else {},
             )
         return self._facts[key]
@@ -287,7 +290,7 @@ class Firewall:
                     trail.dies(self._blocked(trail, key, base, result, packet))
                 if result.verdict == "unknown":
                     trail.add(self._doubtful(trail, key, base, result, packet))
-                packet = self._remembered(key, result.packet)
+                packet = self._remembered(key, result)
                 if result.binding is not None:
                     self._bind(trail, key, hook, base, result, packet, connection)
                     break

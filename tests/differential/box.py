@@ -86,10 +86,11 @@ class Label(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A ruleset that stands in the host: as the product reads it, and whose each counter is."""
+    """A ruleset that stands in the host: as the product reads it, whose each counter is, and which rules have one."""
 
     ruleset: Ruleset
     labels: dict[Place, Label]
+    counters: frozenset[Place]
 
 
 class Box:
@@ -154,7 +155,7 @@ class Box:
         snapshot = self.unread()
         whole = self.observer.answer(snapshot, [Need(namespace=self.host, subject="ruleset")])
         ruleset = whole.namespaces[self.host].ruleset
-        return Loaded(ruleset, dict(_labels(ruleset)))
+        return Loaded(ruleset, dict(_labels(ruleset)), frozenset(self.counted()))
 
     def unread(self) -> Snapshot:
         """The host with the heads of its ruleset only, as a check begins with."""

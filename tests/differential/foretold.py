@@ -62,12 +62,14 @@ class Oracle(Walker):
     def told(self, wire: str, packet: Packet) -> Foretold:
         """A packet that comes in by this interface, or the host's own; what the walk lacks is read as a check would."""
         for _ in range(MAX_TURNS):
-            before = deepcopy(self.connections)
+            before, touched = deepcopy(self.connections), dict(self.firewall.facts(self.box.host).touched)
             try:
                 return self.coming(wire, packet) if wire else self.own(packet)
             except Lacking as lacking:
                 self.view.snapshot = self.box.observer.answer(self.view.snapshot, lacking.needs)
                 vars(self.connections).update(vars(before))
+                self.firewall.facts(self.box.host).touched.clear()
+                self.firewall.facts(self.box.host).touched.update(touched)
         raise AssertionError("the walk never has enough")
 
     def coming(self, wire: str, packet: Packet) -> Foretold:

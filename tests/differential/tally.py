@@ -3,15 +3,18 @@
 import random
 from collections import Counter
 
+from . import nft_words
 from .box import TABLES, Box
 from .iptables_rules import Rules, iptables_rules
 from .iptables_words import IPSETS, UNFORESEEABLE
+from .nft_rules import nft_rules
 from .trial import Maker, Trial, Verdict
 
 PACKETS = 40
 MAKERS: dict[str, Maker] = {
     "iptables-nft": lambda dice: iptables_rules(dice, "nft"),
     "iptables-legacy": lambda dice: iptables_rules(dice, "legacy"),
+    "nft": nft_rules,
 }
 
 
@@ -56,12 +59,17 @@ class Tally:
         self.untold += bool(verdict.foretold.doubts)
         self.reached.update({word for label in verdict.reached for word in rules.words.get(label, ())})
         doubted = rules.words.get(verdict.first_doubt, ())
-        guilty = [word for word in doubted if word in UNFORESEEABLE] or doubted
+        guilty = [word for word in doubted if word in (*UNFORESEEABLE, *nft_words.UNFORESEEABLE)] or doubted
         self.doubted.update(guilty)
 
     def _told(self, seed: int, rules: Rules, verdict: Verdict) -> str:
         labels = set(verdict.moved) | set(verdict.foretold.met)
-        lines = [line for _, text in rules.inputs for line in text.splitlines() if labels & set(line.split())]
+        lines = [
+            line
+            for _, text in rules.inputs
+            for line in text.splitlines()
+            if labels & set(line.replace('"', " ").split())
+        ]
         return f"{self.backend} seed {seed} {verdict}\n" + "\n".join(f"      {line}" for line in lines)
 
     def __str__(self) -> str:

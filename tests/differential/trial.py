@@ -15,7 +15,7 @@ from .foretold import Foretold, Oracle
 from .iptables_rules import Rules
 from .packets import Seen, datagram
 
-ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4)}
+ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4, 137)}
 ANSWERED_BY, LOOPED_BY = ("OUTP", "POST"), ("PRER", "INPU")
 Maker = Callable[[random.Random], Rules]
 
@@ -95,8 +95,9 @@ class Trial:
 
     @staticmethod
     def _goes_on(verdict: Verdict) -> bool:
-        """Nothing is foretold of a connection that already went another way."""
-        return verdict.seen is not None and not verdict.wrong and not verdict.foretold.doubts
+        """Nothing is foretold of a connection that already went another way, or that the host's own answer ended."""
+        lost = verdict.wrong or verdict.foretold.doubts or _refused(verdict.seen)
+        return verdict.seen is not None and not lost
 
     def one(self, oracle: Oracle, sent: Sent) -> Verdict:
         """Sends one packet and compares."""
@@ -110,11 +111,15 @@ class Trial:
         else:
             self.box.send_own(raw, sent.packet.destination, sent.packet.mark)
         seen: Seen | None = None
+        complained = bool(foretold.answered)
         for _ in patience():
-            seen = next((one for its, one in self.box.met() if its == tag and not _complains(one, sent)), seen)
+            met = [one for its, one in self.box.met() if its == tag]
+            seen = next((one for one in met if not _complains(one, sent)), seen)
+            complained = complained or _refused(seen) or any(_complains(one, sent) for one in met)
             after = self.box.counted()
             moved = self._moved(after)
-            wrong = disagreement(foretold, seen, moved, self.loaded, reached, own=not sent.wire)
+            blind = self._met_by_answers(sent) if complained else frozenset[str]()
+            wrong = disagreement(foretold, seen, moved, reached, self._counted() - blind)
             if not wrong:
                 break
         self.before = after
@@ -122,6 +127,15 @@ class Trial:
             seen = _completed(seen, foretold.seen)
             oracle.learn(foretold, seen)
         return Verdict(self.number, sent, foretold, seen, moved, frozenset(reached.labels), reached.first_doubt, wrong)
+
+    def _counted(self) -> frozenset[str]:
+        places = self.loaded.labels.items()
+        return frozenset(label.rule for place, label in places if place in self.loaded.counters)
+
+    def _met_by_answers(self, sent: Sent) -> frozenset[str]:
+        """The rules that the host's own answers (a rejection, a redirect, nobody listens) meet as well."""
+        chains = ANSWERED_BY if sent.wire else (*ANSWERED_BY, *LOOPED_BY)
+        return frozenset(label.rule for label in self.loaded.labels.values() if label.chain.startswith(chains))
 
     def _moved(self, after: dict) -> Counter[str]:  # type: ignore[type-arg]
         moved: Counter[str] = Counter()
@@ -157,9 +171,12 @@ class Reached:
 
 
 def disagreement(
-    told: Foretold, seen: Seen | None, moved: Counter[str], loaded: Loaded, reached: Reached, own: bool
+    told: Foretold, seen: Seen | None, moved: Counter[str], reached: Reached, counted: frozenset[str]
 ) -> str:
-    """What the walk claims and the kernel denies, "" when there is nothing of the kind."""
+    """What the walk claims and the kernel denies, "" when there is nothing of the kind.
+
+    counted: the rules whose counters only this packet can have moved; of the others they may have moved further.
+    """
     if told.seen is None and not told.doubts and seen is not None:
         return "foretold to die, and it came out"
     if told.doubts:
@@ -170,19 +187,10 @@ def disagreement(
         return "it came out otherwise"
     if reached.in_doubt:
         return ""
-    blind = _met_by_answers(told, seen, own=own, loaded=loaded)
-    for rule in set(told.met) | set(moved):
-        if told.met[rule] > moved[rule] or (told.met[rule] < moved[rule] and rule not in blind):
+    for rule in set(told.met) | (set(moved) & counted):
+        if rule in counted and told.met[rule] != moved[rule]:
             return f"rule {rule} was met {moved[rule]} times, not {told.met[rule]}"
     return ""
-
-
-def _met_by_answers(told: Foretold, seen: Seen | None, *, own: bool, loaded: Loaded) -> set[str]:
-    """The rules that the host's own answers (a rejection, nobody listens) meet as well, perhaps by loopback."""
-    if not told.answered and not _refused(seen):
-        return set()
-    chains = (*ANSWERED_BY, *LOOPED_BY) if own else ANSWERED_BY
-    return {label.rule for label in loaded.labels.values() if label.chain.startswith(chains)}
 
 
 def _complains(seen: Seen, sent: Sent) -> bool:

@@ -54,11 +54,10 @@ def ct(state: State, expression: Ct) -> Outcome:
     bits: Bits | None
     if why := state.uncertain.get("conntrack"):
         bits = hidden_bits(length, why)
-    elif packet.conntrack is None and state.zone is not None and not state.notrack:
-        bits = _of_template(state.zone, key, length)
+    elif packet.conntrack is not None and TEMPLATE in packet.conntrack.status:
+        bits = Bits(struct.pack("=I", STATE_BITS["new"])) if key == "state" else None
     elif key == "state":
-        known = "untracked" if state.notrack and packet.conntrack is None else state_of(packet)
-        bits = Bits(struct.pack("=I", STATE_BITS[known]))
+        bits = Bits(struct.pack("=I", STATE_BITS[state_of(packet)]))
     elif packet.conntrack is None or not has_entry(packet):
         return False
     else:
@@ -67,16 +66,6 @@ def ct(state: State, expression: Ct) -> Outcome:
         return False
     state.registers.store(expression.register, bits)
     return True
-
-
-def _of_template(zone: int, key: str, length: int) -> Bits:
-    """After a rule chose a zone the packet carries a template, which counts as a new connection."""
-    match key:
-        case "state":
-            return Bits(struct.pack("=I", STATE_BITS["new"]))
-        case "zone":
-            return Bits(struct.pack("=H", zone))
-    return hidden_bits(length, f"ct {key} of a packet whose zone a rule has just chosen is not modelled")
 
 
 def _of_entry(packet: Packet, view: ConntrackView, expression: Ct) -> Bits | None:
@@ -152,7 +141,7 @@ def ct_set(state: State, expression: CtSet) -> Outcome:
 
 def attach_template(state: State, zone: int) -> None:
     """Gives the packet a template: conntrack will look in its zone; until then it is a new flow of no addresses."""
-    if state.packet.conntrack is not None:
+    if state.packet.conntrack is not None or state.doubt("conntrack"):
         return
     nobody = "0.0.0.0" if state.packet.family == 4 else "::"
     empty = ConntrackTuple(protocol=0, source=nobody, destination=nobody)
@@ -164,7 +153,7 @@ def attach_template(state: State, zone: int) -> None:
 def set_mark(state: State, mark: int, why: str = "") -> None:
     """Sets the connection's mark; `why`: the reason it is not known, if it is not."""
     view = state.packet.conntrack
-    if view is None or not has_entry(state.packet):
+    if view is None or not has_entry(state.packet) or TEMPLATE in view.status:
         return
     if why:
         state.uncertain["conntrack"] = why

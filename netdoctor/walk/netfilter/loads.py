@@ -157,9 +157,12 @@ def fib(state: State, expression: Fib) -> Outcome:
 
 
 def _fib_device(state: State, expression: Fib, address: str) -> Bits:
+    """The device towards an address; none towards one of the host's own."""
     packet = state.packet
     length = IFNAMSIZ if expression.result == "oifname" else 4
     device = _found_device(state, address, packet.mark if "mark" in expression.flags else 0)
+    if not isinstance(device, Unknown) and state.facts.address_type(address, "") == "local" and not _by_loopback(state):
+        device = ""
     if isinstance(device, Unknown):
         return hidden_bits(1 if "present" in expression.flags else length, device.why)
     if "iif" in expression.flags and device != packet.in_device:
@@ -185,9 +188,13 @@ def _found_device(state: State, address: str, mark: int) -> str | Unknown:
     return reverse_path(state, address, mark)
 
 
+def _by_loopback(state: State) -> bool:
+    link = state.facts.links.get(state.packet.in_device)
+    return link is not None and link.loopback
+
+
 def reverse_path(state: State, address: str, mark: int) -> str | Unknown:
     """The device a packet to `address` leaves by; packets that come in by loopback are taken as they are."""
-    link = state.facts.links.get(state.packet.in_device)
-    if link is not None and link.loopback:
-        return link.name
+    if _by_loopback(state):
+        return state.packet.in_device
     return state.facts.fib_device(address, mark, state.packet.in_device)

@@ -27,6 +27,10 @@ def _no_socket(packet: Packet) -> Unknown:
     return Unknown("listening sockets were not looked up")
 
 
+SetKey = tuple[str, str, str, bytes]
+"""Family and name of a table, the name of a set of its, and a key."""
+
+
 class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What rules ask for besides the packet.
 
@@ -35,7 +39,9 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
       as `ip route get` names route types; device "" asks the main question, a name restricts it to that interface.
     fib_device(address, mark, in_device): the device a route to `address` leaves by, "" when there is none.
     socket(packet): the local TCP or UDP socket that would take the packet, wherever it is routed; None: there is none.
+    touched: the keys that earlier chains put into sets (True) or took out of them.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
+    touched: dict[SetKey, bool] = {}
     settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
 
@@ -44,6 +50,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
     socket: Callable[[Packet], Socket | Unknown | None] = _no_socket
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
+    touched: dict[SetKey, bool] = {}
     settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 
 
@@ -148,6 +155,7 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     unserved: the queue that drops the packet because nobody listens on it.
     notrack, zone, helper: what the chain asked of conntrack. tproxy: "address:port" the packet is handed to.
     assumed: in one of several worlds, what that world takes for given.
+    touched: the keys that rules put into sets (True) or took out of them.
     needs: not finished; read these and evaluate again.
     """
 
@@ -169,6 +177,7 @@ class ChainResult(msgspec.Struct, frozen=True, kw_only=True):
     helper: str = ""
     tproxy: str = ""
     assumed: tuple[Assumption, ...] = ()
+    touched: dict[SetKey, bool] = {}
     needs: tuple[RulesetNeed, ...] = ()
 
 

@@ -17,10 +17,16 @@ def look_up(state: State, name: str, register: int) -> SetElement | Unknown | Pe
     if isinstance(found.elements, Unknown) and found.elements != UNREAD:
         return Unknown(f"the elements of set {name} could not be read: {found.elements.why}")
     whole = Pending(needs=(RulesetNeed(subject="set", key=(state.base.table.family, state.base.table.name, name)),))
-    if name in state.touched_sets:
-        unread = found.elements == UNREAD
-        return whole if unread else Unknown(f"rules before this one change set {name} as packets pass")
     bits = state.registers.load(register, found.key_length)
+    known = state.doubt(f"set {name}") or state.touched_before(name, bits)
+    if known is False or isinstance(known, Unknown):
+        return known or None
+    if known:
+        return (
+            Unknown(f"rules map this key in {name} as packets pass")
+            if "map" in found.flags
+            else SetElement(key=bits.value)
+        )
     if isinstance(found.elements, Unknown):
         return _asked(found, bits, whole)
     return _settled(found, find(found, found.elements, bits))

@@ -9,8 +9,8 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk.choices import Choices
 from netdoctor.walk.packet import Packet
 
-from .registers import Registers
-from .result import BaseChain, Binding, HookFacts, RulesetNeed
+from .registers import Bits, Registers
+from .result import BaseChain, Binding, HookFacts, RulesetNeed, SetKey
 
 Code = Literal["accept", "drop", "queue", "jump", "goto", "return"]
 
@@ -60,6 +60,7 @@ class State:
         self.choices: Choices | None = None
         self.uncertain: dict[str, str] = dict(packet.unsure)
         self.touched_sets: set[str] = set()
+        self.touched: dict[SetKey, bool] = {}
         self.notrack = False
         self.zone: int | None = None
         self.helper = ""
@@ -84,6 +85,27 @@ class State:
         """Why a packet field cannot be relied on here, if it cannot."""
         why = self.uncertain.get(field)
         return None if why is None else Unknown(why)
+
+    def set_key(self, name: str, key: bytes) -> SetKey:
+        return self.base.table.family, self.base.table.name, name, key
+
+    def touch(self, name: str, bits: Bits, *, present: bool) -> None:
+        """Remembers that a rule put this key into a set, or took it out; in doubt the whole set is."""
+        if self.in_doubt or not bits.known:
+            self.uncertain[f"set {name}"] = self.in_doubt or bits.why
+        else:
+            self.touched[self.set_key(name, bits.value)] = present
+
+    def touched_before(self, name: str, bits: Bits) -> bool | Unknown | None:
+        """Whether rules met before left this key in the set; None when they left it alone."""
+        mine = {
+            key: value
+            for key, value in (self.facts.touched | self.touched).items()
+            if key[:3] == self.set_key(name, b"")[:3]
+        }
+        if mine and not bits.known:
+            return Unknown(bits.why)
+        return mine.get(self.set_key(name, bits.value))
 
     def set(self, name: str) -> Set | None:
         return self.base.table.set(name)

@@ -137,7 +137,7 @@ def queue(state: State, expression: Queue) -> Outcome:
 
 def notrack(state: State, expression: object) -> Outcome:
     """From here on the packet counts as untracked; one that has a connection keeps it (net/netfilter/nft_ct.c)."""
-    if state.packet.conntrack is None:
+    if state.packet.conntrack is None and not state.doubt("conntrack"):
         state.change("conntrack", ConntrackView(state="untracked"))
         state.notrack = True
     return True
@@ -181,7 +181,9 @@ def _object(state: State, kind: int, name: str) -> Outcome:
 
 def dynset(state: State, expression: Dynset) -> Outcome:
     """Adding to a set matches unless it is full; a meter's nested limit decides per element. Deleting always does."""
-    state.touched_sets.add(expression.set)
+    changed = state.set(expression.set)
+    bits = state.registers.load(expression.key, changed.key_length if changed else 4)
+    state.touch(expression.set, bits, present=expression.operation != "delete")
     if expression.operation == "delete":
         return True
     counting = [each for each in expression.expressions if type(each).__name__ not in ("Counter", "Last")]

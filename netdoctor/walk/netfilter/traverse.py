@@ -306,7 +306,7 @@ class _Walk:
             binding=taken.binding, reject=decision.reject, queue=decision.queue, queues=decision.queues, queue_bypass=decision.bypass,
             matched=tuple(rule_ref(self.base, chain, rule, self.state.facts) for chain, rule in self.matched),
             doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
-            zone=state.zone, helper=state.helper, tproxy=state.tproxy, assumed=tuple(self.assumed),
+            zone=state.zone, helper=state.helper, tproxy=state.tproxy, assumed=tuple(self.assumed), touched=state.touched,
         )  # fmt: skip
 
 

@@ -40,5 +40,5 @@ def _effect(result: ChainResult) -> object:
     place = (result.rule.chain, result.rule.line) if result.verdict != "accept" else None
     return (
         result.verdict, place, result.packet, result.binding, result.reject, result.queue, result.queues, result.unserved, result.queue_bypass,
-        result.notrack, result.zone, result.helper, result.tproxy,
+        result.notrack, result.zone, result.helper, result.tproxy, tuple(result.touched.items()),
     )  # fmt: skip

@@ -1,0 +1,100 @@
+"""What native nft rules are made of; the addresses' names are those of iptables_words."""
+
+from .iptables_words import Word
+
+BEFORE, AFTER = ("prerouting", "input", "forward"), ("forward", "output", "postrouting")
+NAMES = {
+    4: {"F": "ip", "ICMPWORD": "icmp", "HOPS": "ip ttl", "NFPROTO": "ipv4", "LENGTH": "ip length 40-90", "AF": "ip"},
+    6: {"F": "ip6", "ICMPWORD": "icmpv6", "HOPS": "ip6 hoplimit", "NFPROTO": "ipv6", "LENGTH": "ip6 length 8-50", "AF": "ip6"},
+}  # fmt: skip
+CONDITIONS = (
+    Word("saddr", ("F saddr S1", "F saddr != S2", "F saddr SNET", "F saddr { S1, D1 }", "F saddr != DNET"), "saddr"),
+    Word("daddr", ("F daddr D1", "F daddr != { D2, FAR }", "F daddr DNET", "F daddr DLOW"), "daddr"),
+    Word("named set", ("F daddr @near%A", "F saddr @near%A", "F daddr != @near%A")),
+    Word("interval set", ("F daddr @wide%A", "F saddr != @wide%A")),
+    Word("concatenation", ("F saddr . th dport @pairs%A", "F saddr . meta l4proto { S1 . tcp, S2 . udp }", "F daddr . th dport . meta mark { D1 . 80 . 0, D2 . 53 . 0 }"), "th"),
+    Word("iifname", ("iifname left", 'iifname "le*"', "iifname != right", "iifname { left, other }"), "iif", BEFORE),
+    Word("iif", ("iif left", "iif != right", "iif { left, right }"), "iif", BEFORE),
+    Word("oifname", ("oifname right", 'oifname "ri*"', "oifname != { left, other }"), "oif", AFTER),
+    Word("oif", ("oif right", "oif != other"), "oif", AFTER),
+    Word("meta l4proto", ("meta l4proto { tcp, udp }", "meta l4proto tcp", "meta l4proto != ICMPPROTO"), "l4"),
+    Word("tcp", ("tcp dport 80", "tcp dport != 53", "tcp sport 1-40000", "tcp dport { 53, 80-90 }", "tcp dport 50-1000"), "l4"),
+    Word("tcp flags", ("tcp flags syn", "tcp flags & (syn | ack) == syn", "tcp flags & (fin | syn | rst | ack) != syn"), "l4"),
+    Word("udp", ("udp dport 80", "udp dport != 53", "udp length > 20", "udp sport 20000-60000"), "l4"),
+    Word("icmp", ("ICMPWORD type echo-request", "ICMPWORD type != echo-request", "ICMPWORD code 0", "ICMPWORD type { echo-reply }"), "l4"),
+    Word("th", ("th dport 80", "th sport != 80", "th dport { 53, 1000 }"), "th"),
+    Word("meta mark", ("meta mark 1", "meta mark & 3 == 2", "meta mark != 1", "meta mark { 0, 2 }", "meta mark 1-5")),
+    Word("ct mark", ("ct mark 1", "ct mark & 2 == 2", "ct mark != 1")),
+    Word("ct state", ("ct state new", "ct state established,related", "ct state != new", "ct state invalid", "ct state untracked", "ct state { new, invalid }")),
+    Word("ct status", ("ct status dnat", "ct status & (snat | dnat) == 0", "ct status seen-reply", "ct status confirmed")),
+    Word("ct direction", ("ct direction original", "ct direction reply")),
+    Word("ct tuple", ("ct original AF daddr D1", "meta l4proto tcp ct original proto-dst 80", "ct reply AF saddr DNET", "meta l4proto udp ct reply proto-src != 53", "ct original AF saddr != S1"), "l4"),
+    Word("ct zone", ("ct zone 0", "ct zone 1")),
+    Word("fib type", ("fib daddr type local", "fib saddr type != local", "fib daddr type unicast")),
+    Word("fib type iif", ("fib daddr . iif type local",), "", ("prerouting", "input")),
+    Word("fib oif", ("fib saddr oif right", 'fib daddr oifname "right"', "fib saddr oif exists", "fib daddr . mark oif other"), "", ("prerouting", "input", "forward")),
+    Word("fib rpf", ("fib saddr . iif oif exists", "fib saddr . iif oif missing"), "", ("prerouting", "input", "forward")),
+    Word("meta length", ("meta length 0-80", "meta length > 100", "LENGTH")),
+    Word("ttl", ("HOPS 63", "HOPS < 64", "HOPS > 20", "HOPS { 64, 255 }")),
+    Word("dscp", ("F dscp cs1", "F dscp != cs1", "F dscp { cs0, cs1 }")),
+    Word("ecn", ("F ecn not-ect",)),
+    Word("nfproto", ("meta nfproto NFPROTO", "meta nfproto != NFPROTO")),
+    Word("protocol", ("meta protocol NFPROTOETH",)),
+    Word("raw payload", ("@th,16,16 80", "@nh,0,4 4", "@nh,0,4 6")),
+    Word("pkttype", ("meta pkttype host", "meta pkttype != broadcast"), "", BEFORE),
+    Word("skuid", ("meta skuid 0", "meta skuid != 1000", "meta skgid 0"), "", ("output", "postrouting")),
+    Word("socket", ("socket transparent 0", "socket wildcard 1", "socket wildcard 0"), "", ("prerouting", "input")),
+    Word("ether", ("ether type NFPROTOETH",), "", ("prerouting", "input", "forward")),
+    Word("rt", ("rt ipsec missing",), "", ("forward", "output", "postrouting")),
+    Word("bitwise", ("meta mark & 1 == 0", "tcp dport & 1 == 0", "th sport & 3 != 1"), "l4"),
+    Word("jhash", ("jhash th sport mod 2 seed 0x1 == 0",)),
+    Word("numgen one", ("numgen inc mod 1 == 0",)),
+    Word("iifgroup", ("iifgroup 0", "iiftype ether"), "", BEFORE),
+    Word("exthdr", ("exthdr frag exists", "exthdr hbh missing"), families=(6,)),
+    Word("numgen", ("numgen random mod 2 == 0", "numgen inc mod 2 == 0")),
+    Word("limit", ("limit rate 5/hour burst 5 packets",)),
+    Word("quota", ("quota over 600 bytes", "quota 600 bytes")),
+    Word("ct count", ("ct count over 5000",)),
+    Word("time", ('meta hour "00:00"-"12:00"',)),
+)  # fmt: skip
+UNFORESEEABLE = ("numgen", "limit", "quota", "time", "ct count")
+UNCOUNTED = ("verdict map", "tproxy", "dnat map", "snat prefix")
+"""What may still not match behind a counter, and decides when it does: such rules have none."""
+COUNTED_BEFORE = (
+    "accept", "drop", "return", "jump", "goto", "reject", "reject tcp", "dnat", "redirect", "snat", "masquerade",
+)  # fmt: skip
+OF_ONE_FAMILY = ("reject", "dnat", "dnat map", "snat", "snat prefix", "tproxy", "dscp set", "ttl set")
+FILTER, NAT, RAW = ("filter", "route"), ("nat",), ("raw",)
+DESTINATION, SOURCE = ("prerouting", "output"), ("postrouting", "input")
+STATEMENTS = (
+    Word("accept", ("accept",)),
+    Word("drop", ("drop",), tables=("filter", "route", "raw")),
+    Word("return", ("return",)),
+    Word("continue", ("continue",)),
+    Word("jump", ("jump %1", "jump %2")),
+    Word("goto", ("goto %1", "goto %2")),
+    Word("none", ("",)),
+    Word("log", ("log", 'log prefix "x" group 5')),
+    Word("reject", ("reject", "reject with ICMPWORD type admin-prohibited"), chains=("input", "forward", "output"), tables=("filter",)),
+    Word("reject tcp", ("meta l4proto tcp reject with tcp reset",), "l4", ("input", "forward", "output"), ("filter",)),
+    Word("verdict map", ("tcp dport vmap { 80 : %D, 53 : jump %2 }", "ct state vmap { new : jump %2, established : accept }", "th dport vmap @ports"), "l4"),
+    Word("mark set", ("meta mark set 1", "meta mark set 2", "meta mark set meta mark | 1", "meta mark set meta mark & 2"), tables=FILTER),
+    Word("mark map", ("meta mark set F saddr map { S1 : 1, S2 : 2 }", "meta mark set F daddr map @marks%A"), tables=FILTER),
+    Word("mark from ct", ("meta mark set ct mark",), tables=FILTER),
+    Word("ct mark set", ("ct mark set 1", "ct mark set meta mark", "ct mark set ct mark | 2"), tables=FILTER),
+    Word("dscp set", ("F dscp set cs1", "F dscp set cs0"), tables=FILTER),
+    Word("ttl set", ("HOPS set 40",), tables=FILTER),
+    Word("port set", ("udp dport set 80",), "l4", ("prerouting",), ("raw",)),
+    Word("notrack", ("notrack",), chains=DESTINATION, tables=RAW),
+    Word("ct zone set", ("ct zone set 1",), chains=DESTINATION, tables=RAW),
+    Word("priority set", ("meta priority set 1:2",), tables=FILTER),
+    Word("dynamic set", ("add @seen%A { F saddr }", "update @seen%A { F saddr }", "add @seen%A { F daddr }")),
+    Word("dynamic lookup", ("F saddr @seen%A",)),
+    Word("tproxy", ("meta l4proto udp tproxy AF to :80", "meta l4proto tcp tproxy AF to :80"), "l4", ("prerouting",), FILTER),
+    Word("dnat", ("dnat AF to D2", "meta l4proto tcp dnat AF to {D2}:8080", "meta l4proto udp dnat AF to {D1}:80-90", "dnat AF to FAR"), "l4", DESTINATION, NAT),
+    Word("dnat map", ("dnat AF to F daddr map { D1 : D2, D2 : D1 }", "dnat AF to tcp dport map { 80 : D2, 53 : D1 }"), "l4", DESTINATION, NAT),
+    Word("redirect", ("meta l4proto tcp redirect to :8080", "meta l4proto udp redirect to :53", "redirect"), "l4", DESTINATION, NAT),
+    Word("snat", ("snat AF to H2", "meta l4proto tcp snat AF to {H2}:40000-40009", "snat AF to H3", "meta l4proto udp snat AF to {H2}:1-65535"), "l4", SOURCE, NAT),
+    Word("snat prefix", ("snat AF prefix to F saddr map { SNET : NINE }",), "", SOURCE, NAT),
+    Word("masquerade", ("masquerade", "meta l4proto udp masquerade to :50000-50100", "masquerade random"), "l4", ("postrouting",), NAT),
+)  # fmt: skip
