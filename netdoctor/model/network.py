@@ -252,7 +252,10 @@ class XfrmTemplate(Fact, frozen=True):
 
 
 class XfrmPolicy(Fact, frozen=True):
-    """One IPsec policy. direction: in, out, fwd. action: allow or block."""
+    """One IPsec policy. direction: in, out, fwd. action: allow or block.
+
+    device: the interface its selector asks for. For ICMP the ports are type and code.
+    """
 
     direction: str
     family: Family
@@ -265,6 +268,7 @@ class XfrmPolicy(Fact, frozen=True):
     priority: int = 0
     index: int = 0
     interface: int = 0
+    device: int = 0
     mark: int = 0
     mark_mask: int = 0
     templates: tuple[XfrmTemplate, ...] = ()

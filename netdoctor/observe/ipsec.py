@@ -46,6 +46,7 @@ def _policy(message: memoryview) -> XfrmPolicy | None:
         priority=priority,
         index=index,
         interface=u32(found[31]) if 31 in found else 0,
+        device=struct.unpack_from("=i", message, 48)[0],
         mark=mark,
         mark_mask=mask,
         templates=tuple(

@@ -4,17 +4,21 @@ from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import XfrmPolicy
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import contains
-from netdoctor.walk.packet import TCP, UDP, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from netdoctor.walk.trail import Trail
 from netdoctor.walk.view import View
 
 
 def policy_step(view: View, trail: Trail, key: NamespaceId, direction: str, packet: Packet) -> Step | None:
-    """The step that a policy of this direction ("out", "in", "fwd") makes of the packet; None when none applies."""
-    found = [one for one in view.policies(key) if one.direction == direction and _selects(one, packet)]
-    if not found:
+    """The step that a policy of this direction ("out", "in", "fwd") makes of the packet; None when none applies.
+
+    Of several that select it the one with the lowest priority counts, the oldest of equal ones (xfrm_policy_lookup).
+    """
+    device = _device(view, key, direction, packet)
+    found = [one for one in view.policies(key) if one.direction == direction and _selects(one, packet, device)]
+    if not found or _exempt(view, key, direction, packet):
         return None
-    policy = min(found, key=lambda one: one.priority)
+    policy = min(found, key=lambda one: (one.priority, one.index))
     text = policy_text(policy)
     because = Because(kind="xfrm", namespace=key, text=text)
     facts = {"policy": text, "index": str(policy.index), "direction": direction}
@@ -48,19 +52,40 @@ def policy_step(view: View, trail: Trail, key: NamespaceId, direction: str, pack
     )  # fmt: skip
 
 
-def _selects(policy: XfrmPolicy, packet: Packet) -> bool:
+def _device(view: View, key: NamespaceId, direction: str, packet: Packet) -> int:
+    """Which interface a selector may ask for: the route's, which for what is taken in is loopback (xfrm_decode_session)."""
+    if direction == "in":
+        return next((link.index for link in view.links(key) if link.loopback), 0)
+    link = view.link(key, packet.out_device)
+    return link.index if link else 0
+
+
+def _exempt(view: View, key: NamespaceId, direction: str, packet: Packet) -> bool:
+    """IPv4 asks no policies on interfaces with disable_policy or disable_xfrm, which loopback has from the start."""
+    name = packet.out_device if direction == "out" else packet.in_device
+    link = view.link(key, name)
+    if packet.family != 4 or link is None:
+        return False
+    return link.loopback or view.conf_or(key, name, "disable_xfrm" if direction == "out" else "disable_policy")
+
+
+def _selects(policy: XfrmPolicy, packet: Packet, device: int) -> bool:
     if policy.family != packet.family or policy.interface:
         return False
     if not contains(policy.source, packet.source) or not contains(policy.destination, packet.destination):
         return False
     if policy.protocol and policy.protocol != packet.protocol:
         return False
-    if (packet.mark & policy.mark_mask) != policy.mark:
+    if (packet.mark & policy.mark_mask) != policy.mark or policy.device not in (0, device):
         return False
-    ported = packet.protocol in (TCP, UDP)
-    if policy.source_port and (not ported or policy.source_port != packet.source_port):
-        return False
-    return not policy.destination_port or (ported and policy.destination_port == packet.destination_port)
+    source_port, destination_port = _ports(packet)
+    return policy.source_port in (0, source_port) and policy.destination_port in (0, destination_port)
+
+
+def _ports(packet: Packet) -> tuple[int, int]:
+    if packet.protocol in (ICMP, ICMP6):
+        return packet.icmp_type, packet.icmp_code
+    return (packet.source_port, packet.destination_port) if packet.protocol in (TCP, UDP) else (0, 0)
 
 
 def policy_text(policy: XfrmPolicy) -> str:

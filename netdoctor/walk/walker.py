@@ -168,11 +168,12 @@ class Walker:
             packet = self._with_source(key, packet, found)
         refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
+        self._policy(key, "out", packet)
         after = self.firewall.run(self.trail, key, "output", packet)
         if self.firewall.rerouted is not None:
             found = self._route_out(key, self.firewall.rerouted)
             after = replace(after, out_device=self._out_name(key, after, found))
-        self._policy(key, "out", after)
+            self._policy(key, "out", after)
         self._send(key, after, found)
 
     def _route_out(self, key: NamespaceId, packet: Packet) -> Lookup:
@@ -333,7 +334,7 @@ class Walker:
     # Forwarding --------------------------------------------------------------------------------------------------
 
     def _forward(self, key: NamespaceId, device: str, packet: Packet, found: Lookup) -> None:
-        """ip_forward and ip6_forward: allowed at all, a route, a believable source, TTL, size, FORWARD."""
+        """ip_forward and ip6_forward: allowed at all, a route, a believable source, IPsec policies, TTL, size, FORWARD."""
         if packet.family == 4:
             refusals.refuse_forwarding(self, key, device, packet)
         route_steps.route_step(self, key, packet, found)
@@ -341,12 +342,12 @@ class Walker:
             refusals.refuse_forwarding(self, key, device, packet)
         out_device = self.view.device_name(key, found.hop.index) if found.hop else ""
         refusals.validate_source(self, key, device, packet, out_device)
+        packet = replace(packet, out_device=out_device)
         self._policy(key, "fwd", packet)
         packet = refusals.count_down(self, key, device, packet)
-        packet = replace(packet, out_device=out_device)
+        self._policy(key, "out", packet)
         packet = sizes.check_forwarding(self, key, packet, found)
         packet = self.firewall.run(self.trail, key, "forward", packet)
-        self._policy(key, "out", packet)
         self._send(key, packet, found)
 
     # Delivering --------------------------------------------------------------------------------------------------
