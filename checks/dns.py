@@ -18,6 +18,9 @@ CAUSES = {
     "hosts-entry-stale": "The hosts file names an address that nobody has (extra_hosts, a container's former address). "
     "Verify: `getent hosts NAME` against the name server's answer. Fix: correct or delete the line.",
     "resolver-silent": "The servers in resolv.conf do not answer.",
+    "resolver-answers-elsewhere": "The server's answers come from another of its addresses than the one that was asked (a dnsmasq on all "
+    "addresses of a host with several, a resolver that sends by another socket), so resolvers throw them away. Verify: `tcpdump -n "
+    "udp port 53` while asking. Fix: bind the server to the address, or ask the address it answers from.",
     "resolver-not-listening": "Nothing listens for DNS at the server's address.",
     "name-not-found": "The servers answer that the name does not exist.",
 }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from netdoctor import __version__, counted, engine, question, target
+from netdoctor import __version__, counted, engine, names, question, target
 from netdoctor.causes import Found, ends_needed, find_causes, mended
 from netdoctor.conclusion import LARGE, TARGET, Conclusion
 from netdoctor.errors import NetdoctorError
@@ -20,6 +20,7 @@ from netdoctor.model.snapshot import Need, Provenance, Snapshot
 from netdoctor.model.unknown import Unknown
 from netdoctor.observe.observer import Observer
 from netdoctor.probing import Options, Probing
+from netdoctor.resolution import server_flows
 from netdoctor.walk.walker import walk
 from netdoctor.walk.worlds import Settled
 
@@ -95,7 +96,7 @@ class Examination:
             return question.canonical(dest), snapshot
         if dest.startswith("ns:"):
             return self._address_of_namespace(dest[3:], snapshot)
-        return self.probing.resolve(dest, snapshot), snapshot
+        return names.resolve(self.probing, dest, snapshot), snapshot
 
     def _address_of_namespace(self, name: str, snapshot: Snapshot) -> tuple[str, Snapshot]:
         handle = target.resolve(name)
@@ -158,12 +159,10 @@ class Examination:
         return legs, snapshot
 
     def _server_legs(self, snapshot: Snapshot) -> tuple[list[Leg], Snapshot]:
-        resolver = snapshot.namespaces[snapshot.target].resolver
         legs = []
-        for server in resolver.nameservers if not isinstance(resolver, Unknown) else ():
-            if question.is_address(server.partition("%")[0]):
-                trip, snapshot = self.walked(snapshot, question.dns_flow(snapshot.target, server.partition("%")[0]))
-                legs.append(Leg(name=f"dns {server}", trip=trip))
+        for name, flow in server_flows(snapshot, Evidence(pings=self.probing.board.results())):
+            trip, snapshot = self.walked(snapshot, flow)
+            legs.append(Leg(name=name, trip=trip))
         return legs, snapshot
 
     def walked(self, snapshot: Snapshot, flow: Flow, changes: Iterable[Change] = ()) -> tuple[RoundTrip, Snapshot]:
@@ -208,12 +207,8 @@ def offline(snapshot: Snapshot, asked: Question, evidence: Evidence | None) -> E
         if trip.fatal is None and flow.protocol != "udp":
             legs.append(Leg(name=LARGE, trip=walked(snapshot, question.large(flow, _mtu(snapshot, trip)))[0]))
     else:
-        resolver = snapshot.namespaces[snapshot.target].resolver
-        for server in resolver.nameservers if not isinstance(resolver, Unknown) else ():
-            if question.is_address(server):
-                legs.append(
-                    Leg(name=f"dns {server}", trip=walked(snapshot, question.dns_flow(snapshot.target, server))[0])
-                )
+        for name, flow in server_flows(snapshot, evidence):
+            legs.append(Leg(name=name, trip=walked(snapshot, flow)[0]))
     case = Case(question=asked, legs=tuple(legs), evidence=evidence)
     conclusion = engine.conclude(case, snapshot)
     return _examined(case, conclusion, find_causes(walked, case, conclusion, snapshot))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from netdoctor import question
 from netdoctor.conclusion import COUNTED, FULL_SIZE, HOST, LARGE, TARGET
 from netdoctor.counted import ChainName, find_chain
-from netdoctor.errors import NetdoctorError
 from netdoctor.model.diagnosis import Leg, Question
 from netdoctor.model.evidence import Evidence, Ping, RuleCount
 from netdoctor.model.journey import RoundTrip
@@ -68,38 +67,11 @@ class Probing:
     def _probe_flow(self, leg: str, namespace: NamespaceId, address: str) -> None:
         protocol, port = question.parse_port(self.asked.port)
         if protocol == "icmp":
-            self._add(leg, namespace, lambda: self._echo(leg, namespace, address))
+            self.add(leg, namespace, lambda: self._echo(leg, namespace, address))
         elif protocol == "tcp":
-            self._add(leg, namespace, lambda: self._connect(leg, namespace, address, port))
+            self.add(leg, namespace, lambda: self._connect(leg, namespace, address, port))
         else:
-            self._add(leg, namespace, lambda: self._datagram(leg, namespace, address, port))
-
-    def resolve(self, name: str, snapshot: Snapshot) -> str:
-        """As the namespace would: its hosts file, then its servers, asked from inside."""
-        resolver = snapshot.namespaces[snapshot.target].resolver
-        if isinstance(resolver, Unknown):
-            raise NetdoctorError(f"cannot resolve {name}: {resolver.why}")
-        known = resolver.hosts.get(name.rstrip(".").lower(), ())
-        if known or not self.options.probe:
-            return known[0] if known else ""
-        self.options.tell(f"resolving {name}")
-        legs = []
-        for server in resolver.nameservers:
-            if question.is_address(server.partition("%")[0]):
-                leg = f"dns {server}"
-                legs.append(leg)
-                self._ask_server(leg, snapshot.target, server, name)
-        self.board.run(PATIENCE_S + 0.4, tuple(legs), lambda: any(self._found(leg) for leg in legs))
-        self.board.run(0.05, tuple(legs))
-        found = [address for leg in legs for address in self._found(leg)]
-        return next((one for one in found if ":" not in one), found[0] if found else "")
-
-    def _ask_server(self, leg: str, namespace: NamespaceId, server: str, name: str) -> None:
-        self._add(leg, namespace, lambda: self._datagram(leg, namespace, server, 53, name))
-
-    def _found(self, leg: str) -> list[str]:
-        found: list[str] = getattr(self.board.probes.get(leg), "found", [])
-        return found
+            self.add(leg, namespace, lambda: self.datagram(leg, namespace, address, port))
 
     def gather(self, snapshot: Snapshot, legs: tuple[Leg, ...], address: str) -> Evidence:
         """Waits for the question's own probe no longer than it is worth, then asks the hops."""
@@ -194,14 +166,14 @@ class Probing:
         if large is None or large.fatal is None or large.flow.protocol != "icmp":
             return
         size = large.flow.length_bytes - (28 if large.flow.family == 4 else 48)
-        self._add(
+        self.add(
             FULL_SIZE,
             snapshot.target,
             lambda: Echo(FULL_SIZE, snapshot.target, address, open_echo(large.flow.family, whole=True), size),
         )
 
     def _ping(self, leg: str, namespace: NamespaceId, address: str) -> None:
-        self._add(leg, namespace, lambda: self._echo(leg, namespace, address))
+        self.add(leg, namespace, lambda: self._echo(leg, namespace, address))
 
     def _conntrack_of(self, snapshot: Snapshot, address: str) -> dict[NamespaceId, tuple[ConntrackEntry, ...]]:
         """The host's conntrack entry of the very packet that was sent."""
@@ -227,7 +199,7 @@ class Probing:
 
     # Making ------------------------------------------------------------------------------------------------------
 
-    def _add(self, leg: str, namespace: NamespaceId, make: Callable[[], object]) -> None:
+    def add(self, leg: str, namespace: NamespaceId, make: Callable[[], object]) -> None:
         """Adds a probe made inside the namespace; one that may not be made is left out, with its reason as evidence."""
         if not self.options.probe or leg in self.board.probes:
             return
@@ -243,7 +215,7 @@ class Probing:
     def _echo(self, leg: str, namespace: NamespaceId, address: str) -> Echo:
         return Echo(leg, namespace, address, open_echo(6 if ":" in address else 4))
 
-    def _datagram(self, leg: str, namespace: NamespaceId, address: str, port: int, name: str = "") -> "Datagram":
+    def datagram(self, leg: str, namespace: NamespaceId, address: str, port: int, name: str = "") -> "Datagram":
         from netdoctor.probe.transport import Datagram, open_datagram
 
         return Datagram(leg, namespace, address, port, open_datagram(6 if ":" in address else 4), name)

@@ -99,12 +99,13 @@ def large(one: Flow, mtu_bytes: int) -> Flow:
     )  # fmt: skip
 
 
-def dns_flow(namespace: NamespaceId, server: str) -> Flow:
+def dns_flow(namespace: NamespaceId, server: str, protocol: Protocol = "udp") -> Flow:
+    """The way of a question to a name server."""
     return Flow(
         namespace=namespace,
         family=6 if ":" in server else 4,
         destination=canonical(server),
-        protocol="udp",
+        protocol=protocol,
         port=53,
         length_bytes=72,
     )

@@ -5,12 +5,16 @@ from typing import Literal
 from .network import ConntrackEntry, Fact
 from .snapshot import NamespaceId
 
+TRUNCATED = "truncated"
 Answer = Literal["reply", "refused", "silent", "error", "local-error", "not-sent"]
 
 
 class Ping(Fact, frozen=True):
     """One hop asked. answer: reply, refused (RST, port unreachable), silent, error (an ICMP error came: `error`,
-    from `offender`), local-error (the send itself failed: `error`), not-sent."""
+    from `offender`), local-error (the send itself failed: `error`), not-sent.
+
+    detail: what else was seen; of a name server TRUNCATED, NXDOMAIN ... `offender` of an answer: who gave it, if that was seen.
+    """
 
     leg: str
     namespace: NamespaceId

@@ -12,6 +12,7 @@ import time
 
 from netdoctor.model.evidence import Answer, Ping
 from netdoctor.model.snapshot import NamespaceId
+from netdoctor.probe.dns import answers, query, said
 
 IP_RECVERR, IPV6_RECVERR = 11, 25
 PADDING_LINES, PADDING_BYTES = 3, 1700
@@ -227,9 +228,8 @@ class Datagram:
         if self.port == DNS_PORT or self.name:
             if data[:2] != self.identifier:
                 return
-            found, code = answers(data)
-            self.found += found
-            self.detail = {0: "", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}.get(code, f"RCODE {code}")
+            self.found += answers(data)
+            self.detail = said(data)
         self.answer = "reply"
         self.rtt_ms = round((time.monotonic() - self.started) * 1000, 3)
 
@@ -241,40 +241,3 @@ class Datagram:
 
     def close(self) -> None:
         self.socket.close()
-
-
-def query(name: str, identifier: bytes, kind: int = 1) -> bytes:
-    """A DNS question (RFC 1035 4): one name, recursion desired."""
-    labels = b"".join(bytes([len(label)]) + label for label in name.rstrip(".").encode("idna").split(b".") if label)
-    return identifier + struct.pack("!5H", 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", kind, 1)
-
-
-def answers(message: bytes) -> tuple[list[str], int]:
-    """The A and AAAA records of a DNS answer, and its response code. Anything malformed ends the reading."""
-    if len(message) < 12:
-        return [], 1
-    flags, questions, count = struct.unpack_from("!HHH", message, 2)
-    offset, found = 12, []
-    try:
-        for _ in range(questions):
-            offset = _skip_name(message, offset) + 4
-        for _ in range(count):
-            offset = _skip_name(message, offset)
-            kind, _, _, length = struct.unpack_from("!HHIH", message, offset)
-            data = message[offset + 10 : offset + 10 + length]
-            if kind == 1 and length == 4:
-                found.append(socket.inet_ntop(socket.AF_INET, data))
-            elif kind == 28 and length == 16:
-                found.append(socket.inet_ntop(socket.AF_INET6, data))
-            offset += 10 + length
-    except (struct.error, IndexError):
-        pass
-    return found, flags & 15
-
-
-def _skip_name(message: bytes, offset: int) -> int:
-    while message[offset]:
-        if message[offset] >= 0xC0:
-            return offset + 2
-        offset += 1 + message[offset]
-    return offset + 1
