@@ -5,16 +5,17 @@ from typing import Final
 from msgspec.structs import replace
 
 from netdoctor.checks import ground
-from netdoctor.model.change import AddAddress, AddRoute, Change, DeleteAddress, DeleteRoute, SetSysctl
+from netdoctor.checks.memory import remembered, remembered_by_flows
+from netdoctor.model.change import AddAddress, AddRoute, Change, DeleteAddress, DeleteRoute, SetLink, SetSysctl
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.network import Address, Link
 from netdoctor.model.snapshot import Snapshot
-from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, network_of
 
 ID: Final = "address"
 LAYER: Final = "address"
+IPV6_MINIMUM_MTU_BYTES = 1280
 KINDS = ("source-address", "address-owner")
 CAUSES = {
     "address-missing": "The interface has no address of the family asked about, so packets have no source. "
@@ -251,28 +252,23 @@ def _implied_address(step: Step, snapshot: Snapshot, device: str) -> tuple[Chang
         if route.destination.endswith(single) and route.type == "unicast" and route.next_hops and route.next_hops[0].index == peer.index
         and not route.next_hops[0].gateway and not route.destination.startswith("fe80")
     ]  # fmt: skip
-    known = _remembered(snapshot, there, peer, link) if link and not hosts and single == "/32" else []
+    family = 4 if single == "/32" else 6
+    known = remembered(snapshot, there, peer, link, family) if link and not hosts else []
+    known = known or ([] if hosts else remembered_by_flows(snapshot, there, peer, family))
     if len(hosts) + len(known) != 1:
         return ()
     local, length = (hosts[0], int(single[1:])) if hosts else known[0]
     address = _new(snapshot, step, device, local, length)
-    return (AddAddress(namespace=step.namespace, link=device, address=address),) if address else ()
+    if address is None:
+        return ()
+    return (*_large_enough(step, link, peer), AddAddress(namespace=step.namespace, link=device, address=address))
 
 
-def _remembered(snapshot: Snapshot, there: str, peer: Link, link: Link) -> list[tuple[str, int]]:
-    """(address, prefix length) that the other end's stack last saw this interface's MAC with."""
-    namespace = ground.namespace(snapshot, there)
-    if namespace is None or isinstance(namespace.neighbours, Unknown):
-        return []
-    stack = peer.master or peer.index
-    own = [one for one in ground.addresses(snapshot, there) if one.index == stack and one.family == 4]
-    return [
-        (entry.address, one.prefix_length)
-        for entry in namespace.neighbours
-        for one in own
-        if entry.index == stack and entry.mac == link.mac and entry.family == 4
-        and contains(network_of(one.local, one.prefix_length), entry.address)
-    ]  # fmt: skip
+def _large_enough(step: Step, link: Link | None, peer: Link) -> tuple[Change, ...]:
+    """A link that is too small for IPv6 gets the MTU of its other end first."""
+    if step.facts.get("family") != "6" or link is None or link.mtu_bytes >= IPV6_MINIMUM_MTU_BYTES:
+        return ()
+    return (SetLink(namespace=step.namespace, link=link.name, mtu_bytes=max(peer.mtu_bytes, IPV6_MINIMUM_MTU_BYTES)),)
 
 
 def _advice(step: Step) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from netdoctor.checks import ground
+from netdoctor.checks.gateways import add_default, has_alternative, mend_gateway
 from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute, FlushRouteCache
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
@@ -97,11 +98,11 @@ def _expected(step: Step) -> str:
 
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     if step.cause == "default-route-missing":
-        return _add_default(step, snapshot)
+        return add_default(step, snapshot)
     if "cache <redirected>" in step.facts.get("route", ""):
         return (FlushRouteCache(namespace=step.namespace, family=4),)
     if step.cause in ("gateway-dead", "route-on-link-wrong"):
-        return _mend_gateway(step, snapshot)
+        return mend_gateway(step, snapshot)
     if step.cause == "route-to-dead-device":
         return _leave_dead_device(step, snapshot)
     if step.cause in ("route-refuses", "policy-rule-refuses", "local-route-captures"):
@@ -122,7 +123,7 @@ def _leave_dead_device(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
     rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
     if route is not None and route.table == MAIN:
-        return (DeleteRoute(namespace=step.namespace, route=route),) if _has_alternative(step, snapshot, route) else ()
+        return (DeleteRoute(namespace=step.namespace, route=route),) if has_alternative(step, snapshot, route) else ()
     if rule is None or rule.priority < 2 or rule.table in (253, 254, 255):
         return ()
     end = facts["source"] if step.direction == "forward" else facts["destination"]
@@ -139,62 +140,6 @@ def _free_priority(snapshot: Snapshot, key: str, rule: PolicyRule) -> int:
     """The nearest unused priority before a rule's."""
     used = {one.priority for one in ground.policy_rules(snapshot, key) if one.family == rule.family}
     return next((number for number in range(rule.priority - 1, 0, -1) if number not in used), rule.priority)
-
-
-def _default(snapshot: Snapshot, step: Step, gateway: str, device: str) -> Route | None:
-    link = ground.link(snapshot, step.namespace, device)
-    if link is None:
-        return None
-    family: Family = 6 if ":" in gateway else 4
-    return Route(
-        family=family, table=MAIN, destination="::/0" if family == 6 else "0.0.0.0/0", protocol="boot",
-        priority=1024 if family == 6 else 0, next_hops=(NextHop(index=link.index, gateway=gateway),),
-    )  # fmt: skip
-
-
-def _implied_gateway(step: Step, snapshot: Snapshot) -> tuple[str, str] | None:
-    """The only router right behind the container's cable; the host's own gateway is never guessed."""
-    if step.namespace == snapshot.host:
-        return None
-    family = 6 if ":" in step.facts.get("destination", "") else 4
-    found = ground.router_addresses(snapshot, step.namespace, family)
-    firsts = {gateway: device for gateway, device, _ in found}
-    if len(firsts) != 1:
-        return None
-    return next(iter(firsts.items()))
-
-
-def _add_default(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    implied = _implied_gateway(step, snapshot)
-    route = _default(snapshot, step, *implied) if implied else None
-    return (AddRoute(namespace=step.namespace, route=route),) if route else ()
-
-
-def _mend_gateway(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    """A custom table's rule goes; a route that shadows a usable one goes; a container's default gets the real gateway."""
-    facts = step.facts
-    route = ground.find_route(snapshot, step.namespace, facts.get("route", ""))
-    if route is None:
-        return ()
-    if route.table != MAIN:
-        rule = ground.find_policy_rule(snapshot, step.namespace, facts.get("rule_text", ""))
-        return (DeletePolicyRule(namespace=step.namespace, rule=rule),) if rule else ()
-    if _has_alternative(step, snapshot, route):
-        return (DeleteRoute(namespace=step.namespace, route=route),)
-    implied = _implied_gateway(step, snapshot)
-    new = _default(snapshot, step, *implied) if implied and route.destination in ("0.0.0.0/0", "::/0") else None
-    if new is None:
-        return ()
-    return (DeleteRoute(namespace=step.namespace, route=route), AddRoute(namespace=step.namespace, route=new))
-
-
-def _has_alternative(step: Step, snapshot: Snapshot, route: Route) -> bool:
-    destination = step.facts.get("destination", "")
-    return any(
-        other != route and other.table == route.table and other.family == route.family and other.type == "unicast"
-        and other.next_hops != route.next_hops and contains(other.destination, destination)
-        for other in ground.routes(snapshot, step.namespace)
-    )  # fmt: skip
 
 
 def _remove_refusal(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:

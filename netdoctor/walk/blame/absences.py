@@ -4,12 +4,14 @@ from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Address, Link
-from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.snapshot import NamespaceId, Need
+from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.walk.addressing import contains, network_of
 from netdoctor.walk.blame.grounds import global_addresses, stacks_on
 from netdoctor.walk.layer2 import link_text
 from netdoctor.walk.view import View
 
+FEW_FLOWS = 5000
 ALWAYS_DOWN_KINDS = ("ifb", "dummy", "tun", "sit", "gre", "ipip", "tunl", "ip6tnl", "erspan")
 
 
@@ -118,6 +120,7 @@ def _too_narrow(view: View, fatal: Step, key: NamespaceId, link: Link, mine: Add
 
 def _addressless(view: View, fatal: Step, key: NamespaceId, link: Link, family: int) -> Step:
     """The interface is up and has no address of the family: switched off, or never given."""
+    _look_for_its_flows(view, key, link)
     path = f"net/ipv6/conf/{link.name}/disable_ipv6"
     if family == 6 and view.conf(key, 6, link.name, "disable_ipv6"):
         return replace(
@@ -134,6 +137,20 @@ def _addressless(view: View, fatal: Step, key: NamespaceId, link: Link, family: 
         because=(Because(kind="link", namespace=key, text=link_text(link)),),
         facts={**fatal.facts, "link": link.name, "family": str(family), "mtu": str(link.mtu_bytes)},
     )  # fmt: skip
+
+
+def _look_for_its_flows(view: View, key: NamespaceId, link: Link) -> None:
+    """Asks for the flows that the other end's conntrack remembers: they tell which address the interface had.
+
+    Raises Lacking. A long table is left alone: it costs more than it tells.
+    """
+    found = view.peer(key, link) if link.kind == "veth" and key != view.snapshot.host else None
+    if not isinstance(found, tuple):
+        return
+    there = view.namespace(found[0])
+    table, unread = there.conntrack, there.conntrack_entries == UNREAD and not view.snapshot.complete
+    if unread and not isinstance(table, Unknown) and table.count <= FEW_FLOWS:
+        view.lack(Need(namespace=found[0], subject="conntrack"))
 
 
 def _uplink_candidates(view: View, key: NamespaceId, links: list[Link]) -> list[Link]:
