@@ -96,13 +96,17 @@ class Set(Fact, frozen=True):
 
 
 class IpSet(Fact, frozen=True):
-    """One ipset. type: "hash:ip" ...; members as `ipset save` prints them, "10.0.0.0/8,tcp:80"; "!" before nomatch."""
+    """One ipset. type: "hash:ip" ...; members as `ipset save` prints them, "10.0.0.0/8,tcp:80"; "!" before nomatch.
+
+    mark_mask: the bits of packets' marks that a hash:ip,mark looks at.
+    """
 
     index: int
     name: str = ""
     type: str = ""
     family: Literal["ip", "ip6", ""] = ""
     members: tuple[str, ...] | Unknown = UNREAD
+    mark_mask: int = 0xFFFFFFFF
 
 
 class Table(Fact, frozen=True, dict=True):

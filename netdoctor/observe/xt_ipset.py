@@ -26,7 +26,7 @@ PROTOCOL_VERSION, LIST_HEADER_FLAG = 7, 4
 PHYSDEV, NOMATCH, WILDCARD = 2, 4, 128
 PROTOCOL, NAME, TYPE, FAMILY, FLAGS, DATA, ENTRIES, INDEX = 1, 2, 3, 5, 6, 7, 8, 11
 IP, IP_TO, CIDR, PORT, PORT_TO, PROTO, ENTRY_FLAGS, MARK = 1, 2, 3, 4, 5, 7, 8, 10
-NETMASK, ELEMENTS = 20, 24
+MARK_MASK, NETMASK, ELEMENTS = 11, 20, 24
 ETHER, SET_NAME, IP2, CIDR2, IP2_TO, IFACE = 17, 18, 20, 21, 22, 23
 PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 MOST_MEMBERS = 65536
@@ -71,6 +71,7 @@ def _set(reader: Reader, head: Attributes) -> IpSet:
     return IpSet(
         index=be16(head[INDEX]) if INDEX in head else -1, name=name, type=text(head[TYPE]),
         family="ip" if family == 2 else "ip6" if family == 10 else "", members=members,
+        mark_mask=be32(options[MARK_MASK]) if MARK_MASK in options else 0xFFFFFFFF,
     )  # fmt: skip
 
 

@@ -20,9 +20,10 @@ from .xt_set import ipset
 
 UDPLITE, SCTP, DCCP = 136, 132, 33
 ANY_TYPE, ETHERNET = 255, 1
-LOOKED_UP_6 = 4 | 16 | 128
-BITS_6 = {"local": 4, "anycast": 16, "unreachable": 128, "prohibit": 128, "blackhole": 128}
-"""What match_lookup_rt6 looks up: local, anycast, unreachable (which every route that refuses is)."""
+UNREACHABLE_6 = 128
+BITS_6 = {"local": 4, "anycast": 16}
+LOOKED_UP_6 = 4 | 16 | UNREACHABLE_6
+"""What match_lookup_rt6 looks up; unreachable is whatever has no route or one that refuses."""
 Test = Callable[[State, XtMatch], Outcome]
 
 
@@ -132,7 +133,13 @@ def _type_fits(state: State, types: int, address: str, device: str) -> bool | Un
     if not types & LOOKED_UP_6:
         return True
     kind = state.facts.address_type(address, device)
-    return kind if isinstance(kind, Unknown) else bool(types & LOOKED_UP_6 & BITS_6.get(kind, 0))
+    route = state.facts.fib_device(address, 0, "") if types & UNREACHABLE_6 else "any"
+    if isinstance(kind, Unknown):
+        return kind
+    if isinstance(route, Unknown):
+        return route
+    found = BITS_6.get(kind, 0) | (0 if route or kind == "local" else UNREACHABLE_6)
+    return bool(types & LOOKED_UP_6 & found)
 
 
 def iprange(state: State, match: XtMatch) -> Outcome:
@@ -207,8 +214,6 @@ def dscp(state: State, match: XtMatch) -> Outcome:
 def pkttype(state: State, match: XtMatch) -> Outcome:
     kind, invert = match.info[0], match.info[4]
     bits = packet_type(state)
-    if not state.packet.in_device and ip_address(state.packet.destination).is_multicast:
-        return (kind == 2) != bool(invert)
     return (bits.value[0] == kind) != bool(invert) if bits.known else Unknown(bits.why)
 
 

@@ -75,31 +75,28 @@ def holds(found: IpSet, state: State, from_source: tuple[bool, ...], *, excluded
         return members
     if not KINDS.issuperset(kinds):
         return Unknown(f"ipset type {found.type} is not modelled")
-    if len(from_source) < len(kinds) or (found.family and (found.family == "ip") != (packet.family == 4)):
+    other_family = found.family and (found.family == "ip") != (packet.family == 4)
+    if not members or other_family or len(from_source) < len(kinds):
         return False
-    if not members:
-        return False
-    bare = found.type.startswith("bitmap:")
-    parts = [
-        _candidates(kind, state, side, bare=bare)
-        for kind, side in zip(kinds, from_source, strict=False)
-        if kind != "iface"
-    ]
-    for part in parts:
+    parts: list[list[str]] = []
+    for kind, source in zip(kinds, from_source, strict=False):
+        part = _candidates(kind, state, found, source=source) if kind != "iface" else []
         if isinstance(part, Unknown):
             return part
-    known = [part for part in parts if not isinstance(part, Unknown)]
-    if "iface" in kinds:
-        return _on_device(
-            known[0], members, packet.in_device if from_source[1] else packet.out_device, excluded=excluded
-        )
-    if kinds == ["ip", "mac"] and bare:
-        known[1] = [*known[1], ""]
-    there = frozenset(members)
-    for combination in product(*known):
+        parts.append(part)
+    if kinds[-1] == "iface":
+        device = packet.in_device if from_source[len(kinds) - 1] else packet.out_device
+        return _on_device(parts[0], members, device, excluded=excluded)
+    if found.type == "bitmap:ip,mac":
+        parts[1] = [*parts[1], ""]
+    return _first_decides(parts, frozenset(members), excluded=excluded)
+
+
+def _first_decides(parts: list[list[str]], members: frozenset[str], *, excluded: bool) -> bool:
+    for combination in product(*parts):
         text = ",".join(part for part in combination if part)
-        if text in there or f"!{text}" in there:
-            return (text not in there) == excluded
+        if text in members or f"!{text}" in members:
+            return (text not in members) == excluded
     return False
 
 
@@ -120,7 +117,7 @@ def _on_device(prefixes: list[str], members: tuple[str, ...], device: str, *, ex
     return False
 
 
-def _candidates(kind: str, state: State, source: bool, *, bare: bool) -> list[str] | Unknown:
+def _candidates(kind: str, state: State, found: IpSet, *, source: bool) -> list[str] | Unknown:
     """How a member that takes the packet may read in one dimension, the best first."""
     packet, field = state.packet, "source" if source else "destination"
     match kind:
@@ -130,14 +127,14 @@ def _candidates(kind: str, state: State, source: bool, *, bare: bool) -> list[st
             return state.doubt(field) or [address, *(network_of(address, length) for length in lengths)]
         case "port":
             return state.doubt(f"{field}_port") or _port(
-                packet, packet.source_port if source else packet.destination_port, bare=bare
+                packet, packet.source_port if source else packet.destination_port, bare=found.type.startswith("bitmap:")
             )
         case "mac":
             mac = packet.source_mac if source else packet.destination_mac
             if not packet.in_device:
                 return []
             return [mac.lower()] if mac else Unknown("the frame's MAC addresses are not known")
-    return state.doubt("mark") or [f"{packet.mark:#x}"]
+    return state.doubt("mark") or [f"{packet.mark & found.mark_mask:#x}"]
 
 
 def _port(packet: Packet, port: int, *, bare: bool) -> list[str]:

@@ -1,5 +1,7 @@
 """The three values: what is sure, what is doubtful and why, what has to be read first."""
 
+import struct
+
 import msgspec
 import pytest
 from lab import World
@@ -18,8 +20,9 @@ from netdoctor.model.expression import (
     Numgen,
     Opaque,
     Verdict,
+    XtMatch,
 )
-from netdoctor.model.firewall import Chain, Rule, Ruleset, Set, SetElement, Table
+from netdoctor.model.firewall import Chain, IpSet, Rule, Ruleset, Set, SetElement, Table
 from netdoctor.model.unknown import UNREAD, Unknown
 from netdoctor.walk.netfilter import BaseChain, ChainResult, HookFacts, base_chains, evaluate, explain_nat_misses
 from netdoctor.walk.packet import ICMP, ConntrackView, Packet
@@ -170,3 +173,24 @@ def test_nat_rules_that_missed_say_why() -> None:
     assert misses[1].misses == ()
     assert misses[1].shadowed_by is not None
     assert misses[1].shadowed_by.text == "-A POSTROUTING -d 8.8.8.8/32 -j RETURN"
+
+
+def verdict_by(found: IpSet, dimensions: int, sources: int, packet: Packet = PACKET) -> str:
+    """The verdict of a lone drop of what the set takes; `sources` has bit n for dimension n."""
+    info = struct.pack("=H2B", found.index, dimensions, sources).ljust(48, b"\0")
+    hooked = base(rule(XtMatch(name="set", revision=4, info=info), DROP))
+    asked = msgspec.structs.replace(hooked, ruleset=Ruleset(tables=(hooked.table,), ipsets=(found,)))
+    return evaluate(asked, packet, HookFacts()).verdict
+
+
+def test_ipsets_of_kinds_this_kernel_lacks() -> None:
+    marks = IpSet(index=1, name="m", type="hash:ip,mark", members=("10.0.0.2,0x10",), mark_mask=0xF0)
+    assert verdict_by(marks, 2, 2, msgspec.structs.replace(PACKET, mark=0x1F)) == "drop"
+    assert verdict_by(marks, 2, 2, msgspec.structs.replace(PACKET, mark=0x2F)) == "accept"
+    stations = IpSet(index=1, name="s", type="hash:mac", members=("02:00:00:00:00:01",))
+    assert verdict_by(stations, 1, 2, msgspec.structs.replace(PACKET, source_mac="02:00:00:00:00:01")) == "drop"
+    assert verdict_by(stations, 1, 2) == "unknown"
+    pairs = IpSet(index=1, name="p", type="hash:net,net", members=("10.0.0.0/24,8.0.0.0/8", "!10.0.0.0/24,8.8.8.8/32"))
+    assert verdict_by(pairs, 2, 2) == "accept"
+    assert verdict_by(pairs, 2, 2, msgspec.structs.replace(PACKET, destination="8.8.4.4")) == "drop"
+    assert verdict_by(IpSet(index=1, type="hash:other", members=("x",)), 1, 2) == "unknown"

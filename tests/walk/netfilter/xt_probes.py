@@ -202,6 +202,8 @@ def _address_type(address: str, device: str) -> str:
     near = {"left": ("10.1.0.1", "fd01::1"), "right": ("10.2.0.1", "fd02::1"), "": LOCAL}[device]
     if address in near:
         return "local"
+    if ip_address(address).is_multicast:
+        return "multicast"
     return "unreachable" if address.startswith("fd99") else "unicast"
 
 

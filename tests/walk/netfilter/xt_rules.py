@@ -23,6 +23,9 @@ add netport1 10.2.0.2/32,tcp:80 nomatch
 create netiface1 hash:net,iface
 add netiface1 10.1.0.0/24,left
 add netiface1 10.1.0.2/32,other
+create netiface2 hash:net,iface
+add netiface2 10.1.0.0/24,le wildcard
+add netiface2 10.1.0.3/32,left nomatch
 create bitip1 bitmap:ip range 10.1.0.0/24
 add bitip1 10.1.0.2
 create bitport1 bitmap:port range 0-1024
@@ -130,7 +133,7 @@ FORWARD: tuple[tuple[str, str], ...] = (
     ("4", "-m set --match-set ip1 src"), ("4", "-m set ! --match-set ip1 dst"), ("4", "-m set --match-set net1 src"), ("4", "-m set ! --match-set net1 src"),
     ("4", "-m set --match-set net1 src --return-nomatch"), ("4", "-m set --match-set ipport1 dst,dst"), ("4", "-m set ! --match-set ipport1 dst,src"),
     ("4", "-m set --match-set ipportip1 dst,dst,src"), ("4", "-m set --match-set ipportnet1 dst,dst,src"), ("4", "-m set --match-set netport1 dst,dst"),
-    ("4", "-m set --match-set netiface1 src,src"), ("4", "-m set ! --match-set netiface1 src,dst"), ("4", "-m set --match-set bitip1 src"), ("4", "-m set --match-set bitport1 dst"),
+    ("4", "-m set --match-set netiface1 src,src"), ("4", "-m set ! --match-set netiface1 src,dst"), ("4", "-m set --match-set netiface2 src,src"), ("4", "-m set --match-set netiface2 src,dst"), ("4", "-m set --match-set bitip1 src"), ("4", "-m set --match-set bitport1 dst"),
     ("4", "-m set --match-set bitmac1 src,src"), ("4", "-m set --match-set masked1 dst"), ("4", "-m set --match-set list1 src,dst"), ("4", "-m set ! --match-set list1 dst,dst"),
     ("6", "-m set --match-set six1 src"), ("6", "-m set --match-set six2 dst,dst"), ("46", "-m set --match-set list6 src"), ("4", "-m set --match-set count1 src ! --update-counters"),
     ("46", "-m set --match-set bitport1 dst"),
