@@ -2,6 +2,8 @@
 
 from msgspec.structs import replace
 
+from netdoctor.model.expression import Verdict
+from netdoctor.model.firewall import Chain, Table
 from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.model.unknown import Unknown
@@ -9,8 +11,9 @@ from netdoctor.walk.addressing import contains, is_private, network_of
 from netdoctor.walk.blame.source_nat import exit_of, leaving_packet
 from netdoctor.walk.connections import Connections
 from netdoctor.walk.hooks import Firewall
-from netdoctor.walk.netfilter import NatMiss, RuleRef, base_chains, explain_nat_misses
+from netdoctor.walk.netfilter import BaseChain, HookFacts, NatMiss, RuleRef, base_chains, evaluate, explain_nat_misses
 from netdoctor.walk.netfilter import rule_text as print_rule
+from netdoctor.walk.packet import Packet
 from netdoctor.walk.view import View
 
 
@@ -89,6 +92,7 @@ def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Namespa
         or fatal.namespace not in beyond
         or fatal.kind not in ("route", "forwarding", "address-owner")
         or not is_private(trip.flow.destination)
+        or trip.flow.destination not in fatal.packet.partition(" -> ")[2]  # it was translated: it has its rule
     ):
         return None
     host = view.snapshot.host
@@ -99,14 +103,14 @@ def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Namespa
     if out is None or not chains:
         return None
     packet = replace(leaving_packet(trip, out), destination=trip.flow.destination, in_device="", out_device="")
-    siblings = [
+    met = [chain for base in chains for chain in _met(base, packet, firewall.facts(host))]
+    siblings = _service_rules(met, trip.flow.destination) or [
         miss
         for miss in explain_nat_misses(chains, packet, firewall.facts(host))
         for one in miss.misses
         if one.field == "destination" and _near(one.expected, trip.flow.destination)
+        if any(miss.rule.chain == chain.name for _, chain in met)
     ]
-    if not siblings:
-        siblings = _service_rules(view, host, trip)
     if not siblings:
         return None
     rule = siblings[0].rule
@@ -118,24 +122,28 @@ def unserved(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Namespa
     )  # fmt: skip
 
 
-def _service_rules(view: View, host: NamespaceId, trip: RoundTrip) -> list[NatMiss]:
-    """Jump rules to per-service chains, as kube-proxy writes them, for addresses near the one asked for."""
+def _met(base: BaseChain, packet: Packet, facts: HookFacts) -> list[tuple[Table, Chain]]:
+    """The chains that the packet surely comes to: whoever walks it has read them."""
+    found = [(base.table, base.chain)]
+    for ref in evaluate(base, packet, facts).matched:
+        last = ref.rule.expressions[-1] if ref.rule and ref.rule.expressions else None
+        target = base.table.chain(last.chain) if isinstance(last, Verdict) and last.chain else None
+        found += [(base.table, target)] if target else []
+    return found
 
-    for table in view.tables(host):
-        for chain in table.chains if table.name == "nat" else ():
-            for rule in chain.rules if not isinstance(chain.rules, Unknown) else ():
-                text = print_rule(table, chain, rule)
-                words = text.split()
-                if "-d" in words and _near(words[words.index("-d") + 1], trip.flow.destination):
-                    ref = RuleRef(
-                        backend=table.backend,
-                        family=table.family,
-                        table=table.name,
-                        chain=chain.name,
-                        line=rule.line,
-                        text=text,
-                    )
-                    return [NatMiss(rule=ref, kind="dnat")]
+
+def _service_rules(met: list[tuple[Table, Chain]], destination: str) -> list[NatMiss]:
+    """Jump rules to per-service chains, as kube-proxy writes them, for addresses near the one asked for."""
+    for table, chain in met:
+        for rule in chain.rules if not isinstance(chain.rules, Unknown) else ():
+            text = print_rule(table, chain, rule)
+            words = text.split()
+            if "-d" in words and _near(words[words.index("-d") + 1], destination):
+                ref = RuleRef(
+                    backend=table.backend, family=table.family, table=table.name, chain=chain.name, line=rule.line,
+                    text=text,
+                )  # fmt: skip
+                return [NatMiss(rule=ref, kind="dnat")]
     return []
 
 
