@@ -9,6 +9,7 @@ from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection, Connections
 from netdoctor.walk.delivery import takes
+from netdoctor.walk.hook_order import order_doubt, same_place
 from netdoctor.walk.netfilter import (
     NAT_PRIORITY,
     TEMPLATE,
@@ -60,12 +61,14 @@ class Firewall:
         """The packet as it comes out of the hook, its steps on the trail. Raises Dead where a rule drops it."""
         family = "ip" if packet.family == 4 else "ip6"
         self.view.tables(key)
-        chains = base_chains(self.view.namespace(key).ruleset, family, hook)  # type: ignore[arg-type]
+        chains = list(base_chains(self.view.namespace(key).ruleset, family, hook))  # type: ignore[arg-type]
         nats = [one for one in chains if one.is_nat]
         self.rerouted = None
         track_here, nat_done = hook in TRACKING_HOOKS, hook not in NAT_PRIORITY
         wanted: dict[str, object] = {"notrack": False, "zone": 0}
-        for base in chains:
+        for place in range(len(chains)):
+            packet = self._in_doubtful_order(trail, key, chains, place, packet)
+            base = chains[place]
             if track_here and base.priority >= CONNTRACK_PRIORITY:
                 packet, track_here = self._track(trail, key, packet, wanted), False
             if not nat_done and (base.is_nat or base.priority > NAT_PRIORITY[hook]):
@@ -91,10 +94,43 @@ class Firewall:
         device: whose ingress or egress it is. first, last: only chains with a priority from one to the other.
         """
         self.view.tables(key)
-        for base in base_chains(self.view.namespace(key).ruleset, family, hook, device):  # type: ignore[arg-type]
-            if first <= base.priority <= last and (base.table.family != "inet" or packet.ether_type in IP_ETHER_TYPES):
-                packet = self._through(trail, key, base, packet, {})
+        everything = base_chains(self.view.namespace(key).ruleset, family, hook, device)  # type: ignore[arg-type]
+        ip = packet.ether_type in IP_ETHER_TYPES
+        chains = [base for base in everything if first <= base.priority <= last and (ip or base.table.family != "inet")]
+        for place in range(len(chains)):
+            packet = self._in_doubtful_order(trail, key, chains, place, packet)
+            base = chains[place]
+            packet = self._through(trail, key, base, packet, {})
         return packet
+
+    def _in_doubtful_order(
+        self, trail: Trail, key: NamespaceId, chains: list[BaseChain], place: int, packet: Packet
+    ) -> Packet:
+        """The packet, with doubts where the chain and its neighbours of the same priority come to different ends by turns.
+
+        `chains` is put in an order that lets it pass then: what may drop it is on the trail.
+        """
+        beside = same_place(chains, chains[place])
+        if not beside:
+            return packet
+        facts = self.facts(key)
+
+        def evaluated(one: BaseChain, at: Packet) -> ChainResult:
+            result = evaluate(one, at, facts)
+            self._lack(key, result)
+            return result
+
+        doubt = order_doubt(beside, packet, evaluated)
+        if doubt is None:
+            return packet
+        if doubt.drop is not None:
+            step = self._blocked(trail, key, *doubt.drop)
+            summary = f"{step.summary.replace(' drops it', ' may drop it')}: {doubt.why}"
+            trail.add(replace(step, outcome="unknown", summary=summary, facts={**step.facts, "why": doubt.why}))
+            places = [number for number, one in enumerate(chains) if any(one is other for other in beside)]
+            for number, one in zip(places, doubt.order, strict=True):
+                chains[number] = one
+        return replace(packet, unsure=(*packet.unsure, *((field, doubt.why) for field in doubt.fields)))
 
     def _through(
         self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet, wanted: dict[str, object]
