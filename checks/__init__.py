@@ -43,6 +43,11 @@ def cause_of(step: Step, snapshot: Snapshot) -> Cause:
     return found
 
 
+def warnings_of(snapshot: Snapshot) -> tuple[Cause, ...]:
+    """What the checks find odd in the snapshot by themselves, whatever became of the packet."""
+    return tuple(warning for check in ORDER if hasattr(check, "warnings") for warning in check.warnings(snapshot))
+
+
 def explanation(slug: str) -> tuple[ModuleType, str] | None:
     """The check that names this slug and what the slug means."""
     return next(((check, check.CAUSES[slug]) for check in ORDER if slug in check.CAUSES), None)

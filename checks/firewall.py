@@ -20,6 +20,9 @@ CAUSES = {
     "rule-rejects": "A firewall rule refuses the packet and says so (ICMP or TCP reset): it looks like a closed port or a dead host.",
     "policy-drops": "No rule of the chain accepts the packet and the chain's policy is drop (Docker sets it on FORWARD; a flush "
     "keeps it). Verify: `iptables -S FORWARD` or `nft list chain`. Fix: accept this traffic by a rule; not: open the policy.",
+    "two-firewalls": "Rules of iptables-legacy and of iptables-nft stand side by side in one namespace. Both are asked: a packet that one "
+    "accepts the other may drop, and each tool shows only its own. A warning as long as both let the flow pass. Verify: "
+    "`iptables-legacy-save` and `iptables-nft-save`. Fix: move the rules to one backend and empty the other.",
     "queue-unserved": "A rule hands the packet to a netfilter queue (NFQUEUE) and no program listens there, so the kernel drops it: the "
     "intrusion prevention or filter program (Suricata, Snort, fail2ban's or a parental filter) is not running. Verify: "
     "`cat /proc/net/netfilter/nfnetlink_queue` does not list the queue. Fix: start the program, or let the rule bypass an empty queue.",
@@ -54,6 +57,18 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         reverts=reverts(owner) or "a firewall reload brings back what its configuration says",
         lasting=lasting,
     )
+
+
+def warnings(snapshot: Snapshot) -> tuple[Cause, ...]:
+    """What looks wrong in the firewalls of the host and of the target though it stops nothing by itself."""
+    found = []
+    for key in dict.fromkeys((snapshot.target, snapshot.host)):
+        tables = ground.tables(snapshot, key)
+        if {"iptables-legacy", "iptables-nft"} <= {table.backend for table in tables}:
+            from netdoctor.checks.side_by_side import warning
+
+            found.append(warning(snapshot, key))
+    return tuple(one for one in found if one is not None)
 
 
 def _repair(step: Step, snapshot: Snapshot) -> tuple[str, tuple[Change, ...], str, tuple[str, ...]]:

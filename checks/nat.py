@@ -3,13 +3,13 @@
 from typing import Final
 
 from netdoctor.checks import ground
-from netdoctor.checks.ownership import owner_of_translation, reverts
+from netdoctor.checks.ownership import owner_of_device, owner_of_translation, reverts
 from netdoctor.model.change import AddChain, ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.firewall import Backend, Chain, Table
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
-from netdoctor.walk.addressing import contains
+from netdoctor.walk.addressing import contains, network_of
 
 ID: Final = "nat"
 LAYER: Final = "nat"
@@ -22,13 +22,21 @@ CAUSES = {
     "masquerade-wrong-egress": "The MASQUERADE rule names an interface that the packet does not leave by (copied from a tutorial, "
     "interface renamed). Verify: `ip route get DESTINATION` against the rule's -o. Fix: the rule with the true egress.",
     "masquerade-wrong-source": "The MASQUERADE rule is for another subnet than the packet's source. Fix: the right subnet.",
+    "masquerade-wrong-protocol": "The MASQUERADE rule is for one protocol (-p tcp) and the packet is of another: pings and DNS leave "
+    "untranslated while TCP works. Verify: `iptables -t nat -S POSTROUTING`. Fix: a rule for the subnet without the protocol.",
     "masquerade-shadowed": "An earlier rule of the NAT chain (ACCEPT, RETURN) ends it before MASQUERADE is reached.",
     "masquerade-without-address": "The egress interface has no address that MASQUERADE could use: it drops the packet.",
     "snat-foreign-address": "SNAT gives the packet an address that this host does not have: answers go to somebody else.",
+    "translated-to-wrong-source": "The source is translated to an address of this host, but of another interface than the one the "
+    "packet leaves by: upstream has no way back to it. Verify: `tcpdump -ni UPLINK` shows the source. Fix: MASQUERADE, or SNAT to the "
+    "uplink's own address.",
     "nat-ports-used-up": "The source NAT rule has only a few ports to give (--to-ports) and they are in use: further connections to the "
     "same destination are dropped. Verify: `conntrack -L`, `conntrack -S` (insert_failed). Fix: no port range.",
     "dnat-target-dead": "A DNAT or REDIRECT rule sends the flow to an address or port where nobody is (container gone, proxy "
     "stopped). Verify: the rule's target. Fix: the right target, or no rule.",
+    "dnat-hijack": "A DNAT or REDIRECT rule that tests no destination address catches the container's own traffic to others, and "
+    "sends it where nobody answers. Verify: `iptables -t nat -S PREROUTING`, `conntrack -L`: the reply's source is not the address "
+    "asked for. Fix: the rule with the address or interface it is meant for (-d, ! -i), or no rule.",
     "hairpin-masquerade-missing": "A published port that leads back to the container itself: the packet comes back with the container's own "
     "address as its source and is dropped. Verify: `iptables -t nat -S POSTROUTING`. Fix: masquerade from the container to itself.",
     "service-rule-missing": "The service's virtual address has no DNAT rule, so it is routed like any address. "
@@ -39,8 +47,8 @@ CAUSES = {
 def cause(step: Step, snapshot: Snapshot) -> Cause:
     """The missing or wrong translation, told with its repair."""
     facts = step.facts
-    at = ground.chain_ref(facts) if facts.get("rule") else None
-    owner = owner_of_translation(facts, ground.find_table(snapshot, step.namespace, at) if at else None)
+    owner = _owner(step, snapshot)
+    changes = _changes(step, snapshot)
     return Cause(
         slug=step.cause,
         layer=LAYER,
@@ -51,26 +59,53 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         if step.cause.startswith("masq")
         else "",
         observed=facts.get("rule") or "no rule takes the packet",
-        evidence=ground.evidence(step),
-        changes=_changes(step, snapshot),
+        evidence=(*ground.evidence(step), *_path(facts)),
+        changes=changes,
         advice=_advice(step),
         owner=owner,
         reverts=reverts(owner),
-        lasting="put the rule where the host's ruleset is loaded from (nftables.conf, iptables-persistent, the runtime's network)",
+        lasting=_lasting(changes, owner),
     )
+
+
+def _owner(step: Step, snapshot: Snapshot) -> str:
+    """Of the rule that is wrong; of the network whose rule is missing."""
+    facts = step.facts
+    if facts.get("rule"):
+        return owner_of_translation(facts, ground.find_table(snapshot, step.namespace, ground.chain_ref(facts)))
+    served = (
+        link.name
+        for one in ground.addresses(snapshot, step.namespace)
+        for link in ground.links(snapshot, step.namespace)
+        if one.index == link.index and contains(network_of(one.local, one.prefix_length), facts.get("source", ""))
+    )
+    return next((owner_of_device(name) for name in served), "") if facts.get("source") else ""
+
+
+def _path(facts: dict[str, str]) -> tuple[str, ...]:
+    path = facts.get("path", "")
+    return (f"chain path: {facts['backend']} {facts['table']} {path}",) if facts.get("rule") and path else ()
+
+
+def _lasting(changes: tuple[Change, ...], owner: str) -> str:
+    from netdoctor.checks.permanence import of_translation
+
+    at = next((one.at for one in changes if isinstance(one, InsertRule | ReplaceRule | DeleteRule)), None)
+    return of_translation(at, owner) if at else ""
 
 
 def _object(step: Step) -> str:
     facts = step.facts
     if facts.get("rule"):
-        return f"{facts['backend']} {facts['table']} {facts['chain']} rule {facts['line']}: {facts['rule']}"
+        path = facts.get("path", facts["chain"])
+        return f"{facts['backend']} {facts.get('rule_family', facts['family'])} {facts['table']} {path} rule {facts['line']}: {facts['rule']}"
     if step.cause == "service-rule-missing":
         return f"DNAT rule for {facts['destination']} in {facts['table']} {facts['chain']}"
     return f"masquerade rule for {facts.get('source', '')} on {facts.get('device', '')}"
 
 
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    if step.cause == "masquerade-missing":
+    if step.cause in ("masquerade-missing", "masquerade-wrong-protocol"):
         return _add_masquerade(step, snapshot)
     if step.cause == "hairpin-masquerade-missing":
         return _hairpin(step, snapshot)
@@ -85,9 +120,9 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         at = ground.chain_ref(step.facts, step.facts["shadow_chain"])
         rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["shadow_line"]))
         return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
-    if step.cause in ("snat-foreign-address", "nat-ports-used-up"):
+    if step.cause in ("snat-foreign-address", "nat-ports-used-up", "translated-to-wrong-source"):
         return _snat_to_masquerade(step, snapshot)
-    if step.cause == "dnat-target-dead":
+    if step.cause in ("dnat-target-dead", "dnat-hijack"):
         return _drop_dead_target(step, snapshot)
     return ()
 
@@ -172,9 +207,10 @@ def _nat_chain(snapshot: Snapshot, key: str, family: str) -> tuple[ChainRef, boo
 
 
 def _snat_to_masquerade(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """The rule that gives the wrong address, replaced where it stands by MASQUERADE for the container's subnet."""
     at = ground.chain_ref(step.facts)
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
-    if rule is None:
+    if rule is None or (step.cause == "translated-to-wrong-source" and "asquerade" in step.facts["rule"].lower()):
         return ()
     from netdoctor.walk.netfilter import RuleSpec, compose
 

@@ -81,7 +81,7 @@ def owner_of_rule(facts: dict[str, str], table: Table | None = None) -> str:
         _first(lambda one: named(comment, one.comments))
         or _first(lambda one: any(named(name, one.sets) for name in sets))
         or _by_jump(text)
-        or ("Docker" if _forbids_inside(text) else KILL_SWITCH if GUARDS_A_TUNNEL.search(text) else UNKNOWN)
+        or ("Docker" if _is_dockers(text) else KILL_SWITCH if GUARDS_A_TUNNEL.search(text) else UNKNOWN)
     )
 
 
@@ -144,7 +144,12 @@ def _by_jump(text: str) -> str:
     return owner_of_chain(found[1]) if found else UNKNOWN
 
 
-def _forbids_inside(text: str) -> bool:
-    """Docker's way to write a network without inter-container communication: "-i docker0 -o docker0 -j DROP"."""
-    found = re.search(r"-i (\S+) -o (\S+) -j DROP$", text)
-    return found is not None and found[1] == found[2] and owner_of_device(found[1]) == "Docker"
+def _is_dockers(text: str) -> bool:
+    """Docker's rules in built-in chains: a network without inter-container communication, "-i docker0 -o docker0 -j DROP",
+    and since 28 no way to a container past its bridge, "-d 172.17.0.2/32 ! -i docker0 -j DROP"."""
+    inside = re.search(r"-i (\S+) -o (\S+) -j DROP$", text)
+    around = re.search(r"-d \S+ ! -i (\S+) -j DROP$", text)
+    if inside is not None and inside[1] != inside[2]:
+        return False
+    found = inside or around
+    return found is not None and owner_of_device(found[1]) == "Docker"

@@ -38,7 +38,7 @@ def changes(step: Step, snapshot: Snapshot, owner: str) -> tuple[Change, ...]:
     """The edit that lets the packet past; nothing where the program that stops it does so on purpose."""
     if step.cause == "queue-unserved":
         return _bypass(step, snapshot)
-    if owner in SHUT_BY_DESIGN or owner.startswith(f"{KILL_SWITCH} ("):
+    if owner in SHUT_BY_DESIGN or owner.startswith(f"{KILL_SWITCH} (") or is_internal(step.facts):
         return ()
     if _is_against_this(step, snapshot, owner):
         at = ground.chain_ref(step.facts)
@@ -57,6 +57,12 @@ def _bypass(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
     after = bypassing(rule) if rule else None
     return (ReplaceRule(namespace=step.namespace, at=at, before=rule, after=after),) if rule and after else ()
+
+
+def is_internal(facts: dict[str, str]) -> bool:
+    """Docker's rules around a network made with --internal: "! -d 172.19.0.0/16 -i br-8d04e6b3c9f2 -j DROP"."""
+    found = re.search(r"! -[sd] \S+ -[io] \S+ -j DROP$", facts.get("rule", ""))
+    return found is not None and facts.get("chain", "").startswith(("DOCKER-ISOLATION", "DOCKER-INTERNAL"))
 
 
 def _is_against_this(step: Step, snapshot: Snapshot, owner: str) -> bool:

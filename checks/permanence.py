@@ -5,12 +5,24 @@ from typing import Final
 
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import KILL_SWITCH
-from netdoctor.checks.passage import zone_of
+from netdoctor.checks.passage import is_internal, zone_of
 from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
 
 BOOT: Final = "a reboot loses it: `netfilter-persistent save` (iptables-persistent, /etc/iptables/rules.v{version})"
+
+
+RESTART: Final = {
+    "Docker": "`systemctl restart docker` writes Docker's own rules anew; then take this one away again",
+    "Podman (netavark)": "`podman network reload --all` writes netavark's rules anew; then take this one away again",
+    "libvirt": "`virsh net-destroy NETWORK` and `virsh net-start NETWORK` write libvirt's rules anew (guests must be plugged in again)",
+    "LXC or Incus": "`systemctl restart lxc-net` (or restart incus) writes its table anew; then take this rule away again",
+    "a CNI plugin": "the plugins write their rules when a pod starts: recreate the pod, or look what removes them",
+    "kube-proxy": "kube-proxy writes its rules anew by itself: look why it does not (its log)",
+    "firewalld": "`firewall-cmd --permanent --zone=ZONE --add-masquerade` for the uplink's zone, then `firewall-cmd --reload`",
+    "ufw": "put the rule into the *nat part of /etc/ufw/before.rules, then `ufw reload`",
+}
 
 
 def lasting(step: Step, snapshot: Snapshot, changes: tuple[Change, ...], owner: str) -> str:
@@ -26,9 +38,10 @@ def lasting(step: Step, snapshot: Snapshot, changes: tuple[Change, ...], owner: 
     if at.table == "firewalld":
         return _firewalld(step, snapshot, at)
     version = 6 if at.family == "ip6" else 4
-    if chain == "DOCKER-USER":
-        return f"Docker leaves DOCKER-USER alone, {BOOT.format(version=version)}, restored before docker.service starts"
     own = _owners_form(owner, step.facts)
+    if chain == "DOCKER-USER":
+        kept = f"Docker leaves DOCKER-USER alone, {BOOT.format(version=version)}"
+        return f"{own}; else: {kept}" if own and step.facts.get("line") != "0" else kept
     return own or by_file(at, deleted=isinstance(edit, DeleteRule))
 
 
@@ -53,6 +66,11 @@ def _ufw(facts: dict[str, str], chain: str, edit: InsertRule | DeleteRule | Repl
     sides = [f"in on {facts['in_device']}"] if facts.get("in_device") and facts["hook"] != "output" else []
     sides += [f"out on {facts['out_device']}"] if facts.get("out_device") and facts["hook"] != "input" else []
     return f"{ways.get(facts['hook'], 'ufw ')}{first}allow {' '.join(sides)}"
+
+
+def of_translation(at: ChainRef, owner: str) -> str:
+    """What makes an edit of a NAT chain last."""
+    return RESTART.get(owner, "") or by_file(at)
 
 
 def _unban(step: Step) -> str:
@@ -86,6 +104,8 @@ def _firewalld(step: Step, snapshot: Snapshot, at: ChainRef) -> str:
 
 def _owners_form(owner: str, facts: dict[str, str]) -> str:
     """How the program that stops the traffic is told to let it through."""
+    if owner == "Docker" and facts.get("line") == "0":
+        return RESTART[owner]
     if owner == "Docker" and facts.get("in_device") == facts.get("out_device"):
         return 'create the network with `-o com.docker.network.bridge.enable_icc=true` (for docker0: "icc": true in daemon.json)'
     if owner == "Docker" and facts.get("table") == "raw":
@@ -108,6 +128,11 @@ def advice(step: Step, owner: str) -> tuple[str, ...]:
             else "get endpointslices -A"
         )
         return (f"the service has no ready pod behind it: see `kubectl {where}`, and start or mend its pods",)
+    if is_internal(facts):
+        return (
+            "the network was created with --internal, so its containers are kept in: `docker network connect NETWORK CONTAINER` "
+            "gives the container a way out beside it",
+        )
     if owner in ("Calico", "Cilium"):
         return (
             "a network policy forbids it: `kubectl get networkpolicies -A`; allow the traffic there, not by a rule on the host",

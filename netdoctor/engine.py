@@ -87,7 +87,9 @@ def diagnose(
     case: Case, conclusion: Conclusion, snapshot: Snapshot, causes: tuple[Cause, ...], crashed: dict[str, str]
 ) -> Diagnosis:
     """The diagnosis of one question, its causes found already (mending the model finds those behind the first)."""
-    warnings = warnings_of(case, conclusion, snapshot) if conclusion.verdict in ("pass", "warn") else ()
+    warnings = checks.warnings_of(snapshot)
+    if conclusion.verdict in ("pass", "warn"):
+        warnings = (*warnings_of(case, conclusion, snapshot), *warnings)
     verdict: Verdict = "warn" if conclusion.verdict == "pass" and warnings else conclusion.verdict
     return Diagnosis(
         question=case.question,

@@ -1,5 +1,7 @@
 """Destination translations that lead nowhere, and service addresses that lost theirs."""
 
+import re
+
 from msgspec.structs import replace
 
 from netdoctor.model.expression import Verdict
@@ -44,14 +46,22 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         return _hairpin(view, trip, nat)
     target = nat.packet.split(" -> ")[1].split(" ")[0]
     why = fatal.summary
+    hijacked = _is_hijacked(view, trip, nat)
+    how = f"takes a flow that is meant for {trip.flow.destination} and sends it" if hijacked else "sends it"
     return replace(
         nat,
         outcome="block",
-        cause="dnat-target-dead",
-        summary=f"{nat.summary.split(':')[0]} in {view.name(nat.namespace)} sends it to {target}, where it dies: {why}",
+        cause="dnat-hijack" if hijacked else "dnat-target-dead",
+        summary=f"{nat.summary.split(':')[0]} in {view.name(nat.namespace)} {how} to {target}, where it dies: {why}",
         direction="forward",
         facts={**nat.facts, "target": target, "asked": trip.flow.destination},
     )
+
+
+def _is_hijacked(view: View, trip: RoundTrip, nat: Step) -> bool:
+    """True when the rule asks nothing of the destination, and the one asked for is not an address of its host."""
+    asks = re.search(r"-d \S|--dst-type|daddr", nat.facts.get("rule", ""))
+    return asks is None and not any(one.local == trip.flow.destination for one in view.addresses(nat.namespace))
 
 
 def _hairpin(view: View, trip: RoundTrip, nat: Step) -> Step:

@@ -3,8 +3,9 @@
 from msgspec.structs import replace
 
 from netdoctor.model.journey import Because, RoundTrip, Step
+from netdoctor.model.network import Address
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk.addressing import is_link_local, is_private
+from netdoctor.walk.addressing import contains, is_link_local, is_private
 from netdoctor.walk.connections import Connections
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.netfilter import NatMiss, base_chains, explain_nat_misses
@@ -15,17 +16,22 @@ NUMBERS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
 
 
 class Exit:
-    """How the flow left the host towards upstream: by which device, with which source."""
+    """How the flow left the host towards upstream: by which devices, with which source after NAT and before."""
 
     def __init__(
-        self, namespace: NamespaceId, device: str, source: str, destination: str, *, rewritten: bool, original: str
+        self, namespace: NamespaceId, device: str, source: str, destination: str, *, in_device: str, original: str
     ) -> None:
         self.namespace = namespace
         self.device = device
         self.source = source
         self.destination = destination
-        self.rewritten = rewritten
+        self.in_device = in_device
         self.original = original
+
+    @property
+    def rewritten(self) -> bool:
+        """True when the host translated the source."""
+        return self.source != self.original
 
 
 def exit_of(view: View, trip: RoundTrip) -> Exit | None:
@@ -48,7 +54,7 @@ def exit_of(view: View, trip: RoundTrip) -> Exit | None:
     original = route.facts.get("source", "")
     destination = route.facts.get("destination", "")
     device = route.facts.get("device", "")
-    return Exit(host, device, _bare(source), destination, rewritten=bool(nats), original=original)
+    return Exit(host, device, _bare(source), destination, in_device=route.facts.get("in_device", ""), original=original)
 
 
 def _bare(end: str) -> str:
@@ -67,9 +73,29 @@ def untranslated(view: View, trip: RoundTrip, fatal: Step, beyond: frozenset[Nam
         return None
     if fatal.facts.get("destination", fatal.facts.get("next_hop", "")) not in (out.source, ""):
         return None
-    if any(one.local == out.source for one in view.addresses(out.namespace)) or not _needs_nat(view, trip, out):
+    own = [one for one in view.addresses(out.namespace) if one.local == out.source]
+    if own and out.rewritten:
+        return _wrong_source(view, trip, out, own)
+    if own or not _needs_nat(view, trip, out):
         return None
     return _nat_step(view, trip, out, fatal.direction == "reply", "block")
+
+
+def _wrong_source(view: View, trip: RoundTrip, out: Exit, own: list[Address]) -> Step | None:
+    """Translated to an address of the host that answers cannot be sent to: another interface's."""
+    link = view.link(out.namespace, out.device)
+    facts = _nat_facts(trip, out)
+    if link is None or any(one.index == link.index for one in own) or not facts.get("rule"):
+        return None
+    return Step(
+        kind="nat", namespace=out.namespace, outcome="block", device=out.device, cause="translated-to-wrong-source",
+        summary=f"source NAT in {view.name(out.namespace)} gives {out.source}, an address of another interface than {out.device}: "
+        "nothing beyond knows the way back to it",
+        because=_nat_because(trip, out), packet=f"{out.source} -> {out.destination}",
+        facts={**facts, "rule_family": facts["family"], "source": out.source, "device": out.device,
+               "destination": out.destination, "family": str(trip.flow.family), "original": out.original,
+               "own": _own_address(view, out, trip.flow.family)},
+    )  # fmt: skip
 
 
 def doubted(view: View, trip: RoundTrip) -> RoundTrip:
@@ -192,6 +218,13 @@ def leaving_packet(trip: RoundTrip, out: Exit) -> Packet:
     )  # fmt: skip
 
 
+def _serves_another_network(view: View, out: Exit, prefix: str) -> bool:
+    """True when the rule's subnet is one of this host's, and not the one the packet came in by: it is right as it is."""
+    served = {one.index for one in view.addresses(out.namespace) if "/" in prefix and contains(prefix, one.local)}
+    link = view.link(out.namespace, out.in_device)
+    return bool(served) and link is not None and link.index not in served
+
+
 def _miss_words(
     view: View, out: Exit, misses: tuple[NatMiss, ...]
 ) -> tuple[str, str, dict[str, str], tuple[Because, ...]]:
@@ -204,6 +237,7 @@ def _miss_words(
         facts = {
             "backend": rule.backend, "rule_family": rule.family, "table": rule.table, "chain": rule.chain,
             "line": str(rule.line), "handle": str(rule.handle), "rule": rule.text, "kind": miss.kind,
+            "path": rule.path, "comment": rule.comment,
         }  # fmt: skip
         because: tuple[Because, ...] = (
             Because(
@@ -243,11 +277,19 @@ def _miss_words(
                 facts,
                 because,
             )
-        if set(fields) == {"source"}:
+        if set(fields) == {"source"} and not _serves_another_network(view, out, fields["source"].expected):
             facts["expected_source"] = fields["source"].expected
             return (
                 "masquerade-wrong-source",
                 f"the {miss.kind} rule in {name} is for {fields['source'].expected}, which does not cover {out.source}",
+                facts,
+                because,
+            )
+        if set(fields) == {"protocol"}:
+            wanted = facts["expected_protocol"] = fields["protocol"].expected
+            return (
+                "masquerade-wrong-protocol",
+                f"the {miss.kind} rule in {name} is for {wanted} only, and the packet is {fields['protocol'].observed}",
                 facts,
                 because,
             )

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from netdoctor.model import expression as e
 from netdoctor.model.firewall import Chain, Rule
 from netdoctor.model.unknown import Unknown
@@ -54,6 +56,7 @@ class _Search:
         self.facts = facts
         self.found = found
         self.ended: RuleRef | None = None
+        self.jumps: tuple[tuple[str, int], ...] = ()
 
     def chain(self, chain: Chain, inherited: tuple[Miss, ...], depth: int) -> None:
         """Looks at a chain's rules; `inherited`: why the packet does not even come here."""
@@ -65,17 +68,23 @@ class _Search:
             kind, verdict = nat_kind(rule), _verdict(rule)
             shadow = self.ended or returned
             if kind is not None and (misses or inherited or shadow):
-                ref = rule_ref(self.base, chain, rule, self.facts)
+                ref = self.ref(chain, rule)
                 self.found.append(NatMiss(rule=ref, kind=kind, misses=inherited + misses, shadowed_by=shadow))
             elif kind is not None:
-                self.ended = rule_ref(self.base, chain, rule, self.facts)
+                self.ended = self.ref(chain, rule)
             if verdict is not None and verdict.chain:
+                outside = self.jumps
+                self.jumps = (*outside, (chain.name, rule.line))
                 self.jump(verdict.chain, inherited + misses, depth, chain)
+                self.jumps = outside
             reached = not misses and not inherited and shadow is None and not _uncertain(rule)
             if reached and verdict is not None and verdict.code in ENDS:
-                self.ended = rule_ref(self.base, chain, rule, self.facts)
+                self.ended = self.ref(chain, rule)
             elif reached and verdict is not None and verdict.code == "return":
-                returned = rule_ref(self.base, chain, rule, self.facts)
+                returned = self.ref(chain, rule)
+
+    def ref(self, chain: Chain, rule: Rule) -> RuleRef:
+        return replace(rule_ref(self.base, chain, rule, self.facts), jumps=self.jumps)
 
     def jump(self, name: str, inherited: tuple[Miss, ...], depth: int, origin: Chain) -> None:
         target = self.base.table.chain(name)

@@ -1,0 +1,119 @@
+"""Real programs' rulesets in real namespaces: the healthy way passes, each known break names its rule, owner and repair."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus.cases import Case, read_case
+from corpus.score import collateral, describe, names
+from corpus.verify import inject, prepare
+from lab import World
+from lab.world import difference
+
+from rulesets.worlds import DATA, WORLDS
+
+HERE = Path(__file__).resolve().parent
+SAID = ("owner", "path", "fix", "lasting", "advice")
+SAVERS = ("iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save", "ip6tables-legacy-save")
+
+
+@dataclass(frozen=True)
+class Break:
+    """A case with what must be said of it beside slug and names."""
+
+    case: Case
+    said: dict[str, str]
+
+
+def breaks() -> Iterator[Break]:
+    for kind, tables in tomllib.loads((HERE / "cases.toml").read_text()).items():
+        for table in tables:
+            said = {key: str(table.pop(key)) for key in SAID if key in table}
+            for world in table.pop("worlds"):
+                case = read_case({**table, "id": f"{table['id']}-{world}", "world": world}, "rulesets", kind)
+                tool = "iptables-legacy" if "legacy" in world else "iptables-nft"
+                yield Break(with_tools(case, tool), said)
+
+
+def with_tools(case: Case, tool: str) -> Case:
+    def told(text: str) -> str:
+        return text.replace("$IPT", tool).replace("$DATA", str(DATA))
+
+    return replace(case, prepare=told(case.prepare), inject=told(case.inject), repair=told(case.repair))
+
+
+BREAKS = {each.case.id: each for each in breaks()}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.usefixtures("lab")
+def test_the_healthy_way_passes(name: str) -> None:
+    topology = WORLDS[name]
+    with World(topology) as world:
+        before = world.state()
+        for spec in topology.healthy:
+            assert world.probe(spec, tries=3), spec
+            role, question = asked(spec)
+            if role != "inet":
+                said = world.netdoctor("check", role, *question)
+                assert said.code == 0 and said.report["verdict"] == "pass", describe(said.report, said.stderr)
+                assert said.report["basis"] == "confirmed"
+        assert not difference(before, world.state())
+
+
+def asked(spec: str) -> tuple[str, list[str]]:
+    role, found, rest = spec.partition(": ")
+    kind, dest = (rest if found else spec).split()[:2]
+    host, _, port = dest.partition(":")
+    return role if found else "ns1", ["--to", host, *(["--port", f"{port}/tcp"] if kind != "ping" else [])]
+
+
+@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.usefixtures("lab")
+def test_the_break_is_named_and_mended(name: str) -> None:
+    case, wanted = BREAKS[name].case, BREAKS[name].said
+    with World(WORLDS[case.world]) as world:
+        prepare(world, case)
+        healthy = world.state()
+        inject(world, case)
+        faulty = world.state()
+        report = world.netdoctor("check", *case.question)
+        assert report.code == 1, describe(report.report, report.stderr)
+        told(report.report["root_causes"][0], case, wanted)
+        assert not difference(faulty, world.state())
+        mended(world, case, healthy, faulty)
+
+
+def told(cause: dict[str, Any], case: Case, wanted: dict[str, str]) -> None:
+    text = f"{cause['id']}: {cause['object']} | {cause['fix']} | {cause['lasting']} | {cause['advice']}"
+    assert cause["id"] in case.slugs and names(cause, case.names), text
+    assert cause["owner"].startswith(wanted.get("owner", "")), cause["owner"]
+    assert wanted.get("owner") != "" or not cause["owner"], cause["owner"]
+    assert wanted.get("path", "") in cause["object"], text
+    assert any(wanted.get("path", "") in line for line in cause["evidence"]), cause["evidence"]
+    commands = "\n".join(" ".join(one) for one in cause["fix"])
+    if wanted.get("fix") == "":
+        assert not commands
+    assert re.search(wanted.get("fix", ""), commands), commands
+    assert wanted.get("lasting", "") in cause["lasting"], cause["lasting"]
+    assert wanted.get("advice", "") in " ".join(cause["advice"]), cause["advice"]
+
+
+def mended(world: World, case: Case, healthy: list[str], faulty: list[str]) -> None:
+    """After the repair it works and little else changed, every table still prints, and undo brings the break back."""
+    said = world.netdoctor("fix", *case.question, "--yes")
+    if not case.fixable:
+        assert said.code in (1, 3) and not difference(faulty, world.state()), describe(said.report, said.stderr)
+        return
+    assert said.report.get("fixed") is True, describe(said.report, said.stderr)
+    assert all(world.probe(spec, tries=3) for spec in case.probes)
+    assert len(collateral(healthy, faulty, world.state())) <= 4
+    for saver in SAVERS:
+        assert "incompatible" not in world.sh(f"{saver} 2>&1")
+    assert world.netdoctor("check", *case.question).code == 0
+    assert world.netdoctor("undo").code == 0
+    assert not difference(faulty, world.state())
