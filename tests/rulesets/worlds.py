@@ -68,6 +68,9 @@ def bridged(title: str, bridge: str, subnet: str, *, bits: int, setup: str, publ
     )
 
 
+PODMAN_NFT = bridged(
+    "Podman, netavark's nftables driver", "podman0", "10.88.0", bits=16, setup=replayed("netavark.nft"), published=8080
+)
 KUBE = replace(
     DOCKER,
     title="kube-proxy: two pods on cni0, a service with an endpoint (10.96.0.80) and one without (10.96.0.50)",
@@ -102,7 +105,11 @@ WORLDS = {
     "ufw": replace(VETH, setup=replayed("ufw.iptables", then=MASQUERADE)),
     "firewalld": replace(VETH, setup=replayed("firewalld-zones.nft")),
     "podman": bridged("Podman, netavark's iptables driver", "podman0", "10.88.0", bits=16, setup=replayed("podman.iptables"), published=8080),
-    "podman-nft": bridged("Podman, netavark's nftables driver", "podman0", "10.88.0", bits=16, setup=replayed("netavark.nft"), published=8080),
+    "podman-nft": replace(
+        PODMAN_NFT,
+        bridges=(*PODMAN_NFT.bridges, "host podman1"),
+        addresses=(*PODMAN_NFT.addresses, "host podman1 10.89.0.1/24"),
+    ),
     "libvirt": bridged("libvirt's network default", "virbr0", "192.168.122", bits=24, setup=replayed("libvirt.iptables")),
     "cni": bridged("CNI bridge, portmap and firewall plugins", "cni0", "10.22.0", bits=16, setup=replayed("cni.iptables"), published=8080),
     "lxc": bridged("lxc-net", "lxcbr0", "10.0.3", bits=24, setup=replayed("lxc.nft")),

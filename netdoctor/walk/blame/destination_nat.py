@@ -7,10 +7,11 @@ from msgspec.structs import replace
 from netdoctor.model.expression import Verdict
 from netdoctor.model.firewall import Chain, Table
 from netdoctor.model.journey import Because, RoundTrip, Step
-from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import contains, is_private, network_of
-from netdoctor.walk.blame.source_nat import exit_of, leaving_packet
+from netdoctor.walk.blame.grounds import uplink_names
+from netdoctor.walk.blame.source_nat import bare, exit_of, leaving_packet
 from netdoctor.walk.connections import Connections
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.netfilter import BaseChain, HookFacts, NatMiss, RuleRef, base_chains, evaluate, explain_nat_misses
@@ -27,6 +28,7 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         "neighbour",
         "source-validation",
         "route",
+        "hook",
     ):
         return None
     if fatal.kind in ("neighbour", "source-validation") and fatal.cause not in ("martian", "next-hop-unowned"):
@@ -45,6 +47,10 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
     if fatal.cause == "duplicate-address" and fatal.namespace == trip.flow.namespace:
         return _hairpin(view, trip, nat)
     target = nat.packet.split(" -> ")[1].split(" ")[0]
+    if fatal.kind == "hook" and (
+        fatal.namespace != nat.namespace or not _nobody_has(view, nat.namespace, bare(target))
+    ):
+        return None
     why = fatal.summary
     hijacked = _is_hijacked(view, trip, nat)
     how = f"takes a flow that is meant for {trip.flow.destination} and sends it" if hijacked else "sends it"
@@ -56,6 +62,31 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         direction="forward",
         facts={**nat.facts, "target": target, "asked": trip.flow.destination},
     )
+
+
+def _nobody_has(view: View, key: NamespaceId, address: str) -> bool:
+    """True when an address in one of this host's own container networks is nobody's: no rule about it matters then."""
+    link = next(
+        (
+            view.link(key, one.index)
+            for one in view.addresses(key)
+            if contains(network_of(one.local, one.prefix_length), address)
+        ),
+        None,
+    )
+    if link is None or link.kind not in ("bridge", "veth") or link.name in uplink_names(view, key):
+        return False
+    if not view.snapshot.surveyed and not view.snapshot.complete:
+        view.lack(Need(namespace=key, subject="neighbourhood"))
+        return False
+    owned = (
+        one.local == address
+        for each in view.snapshot.namespaces.values()
+        if not isinstance(each.addresses, Unknown)
+        for one in each.addresses
+    )
+    known = (one.address == address and bool(one.mac) and one.state != "failed" for one in view.neighbours(key))
+    return not any(owned) and not any(known)
 
 
 def _is_hijacked(view: View, trip: RoundTrip, nat: Step) -> bool:

@@ -54,10 +54,10 @@ def exit_of(view: View, trip: RoundTrip) -> Exit | None:
     original = route.facts.get("source", "")
     destination = route.facts.get("destination", "")
     device = route.facts.get("device", "")
-    return Exit(host, device, _bare(source), destination, in_device=route.facts.get("in_device", ""), original=original)
+    return Exit(host, device, bare(source), destination, in_device=route.facts.get("in_device", ""), original=original)
 
 
-def _bare(end: str) -> str:
+def bare(end: str) -> str:
     """The address of "10.0.0.2:54321" or "[fd00::1]:80"."""
     if end.startswith("["):
         return end[1:].split("]", maxsplit=1)[0]
