@@ -22,6 +22,7 @@ from netdoctor.netlink.wire import (
 )
 from netdoctor.walk.netfilter.compat import compat_of
 
+from . import ebtables
 from .nft_attributes import userdata_comment
 from .nft_expressions import decode_expressions
 from .nft_sets import FAMILIES, FAMILY_NUMBERS, GET_SET, NOTHING, decode_set
@@ -55,7 +56,7 @@ def ruleset_and_generation(kept: Kept | None) -> tuple[Ruleset, int]:
     """
     try:
         tables, number = read_nft_tables()
-        legacy = read_legacy_tables(kept)
+        legacy = read_legacy_tables(kept) + ebtables.possible_tables()
     except PermissionError:
         return Ruleset(tables=Unknown("no permission to read rulesets (needs CAP_NET_ADMIN)")), 0
     except Interrupted:

@@ -1,27 +1,35 @@
-"""struct ipt_entry and ip6t_entry -> Rule. Source: linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h."""
+"""struct ipt_entry, ip6t_entry and arpt_entry -> Rule.
+
+Source: linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h, linux/netfilter_arp/arp_tables.h.
+"""
 
 import socket
 import struct
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from netdoctor.model.expression import AnyExpression, Verdict, VerdictCode, XtHeader, XtMatch, XtTarget
+from netdoctor.model.expression import AnyExpression, Opaque, Verdict, VerdictCode, XtHeader, XtMatch, XtTarget
 from netdoctor.model.firewall import Rule
 
-Family = Literal["ip", "ip6"]
+Family = Literal["ip", "ip6", "arp"]
 VERDICTS: dict[int, VerdictCode] = {-1: "drop", -2: "accept", -4: "queue", -5: "return"}
-GOTO = {"ip": 0x02, "ip6": 0x04}
+GOTO = {"ip": 0x02, "ip6": 0x04, "arp": 0}
+IP_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+ARP_HOOKS = ("input", "output", "forward")
 ELEMENT = struct.Struct("=H29sB")
 SIZES = struct.Struct("=2H")
 COUNTERS = struct.Struct("=2Q")
 VERDICT = struct.Struct("=i")
-HEADERS = {"ip": struct.Struct("=4s4s4s4s16s16s16s16sH3B"), "ip6": struct.Struct("=16s16s16s16s16s16s16s16sH3B")}
+HEADERS: dict[str, struct.Struct] = {
+    "ip": struct.Struct("=4s4s4s4s16s16s16s16sH3B"),
+    "ip6": struct.Struct("=16s16s16s16s16s16s16s16sH3B"),
+}
 SMALL_BYTES = 96
 """Matches up to this size are often alike; larger ones (comments) hardly ever."""
 
 
 class Layout(NamedTuple):
-    """Where the fields of struct ipt_entry or ip6t_entry are."""
+    """Where the fields of struct ipt_entry, ip6t_entry or arpt_entry are; which getsockopt asks, from which on."""
 
     level: int
     domain: socket.AddressFamily
@@ -29,11 +37,14 @@ class Layout(NamedTuple):
     offsets: int
     counters: int
     elements: int
+    option: int = 64
+    hooks: tuple[str, ...] = IP_HOOKS
 
 
 LAYOUTS: dict[Family, Layout] = {
     "ip": Layout(socket.IPPROTO_IP, socket.AF_INET, 85, 88, 96, 112),
     "ip6": Layout(socket.IPPROTO_IPV6, socket.AF_INET6, 133, 140, 152, 168),
+    "arp": Layout(socket.IPPROTO_IP, socket.AF_INET, 162, 164, 176, 192, 96, ARP_HOOKS),
 }
 
 
@@ -58,7 +69,7 @@ class EntryReader:
         self.family: Family = family
         self.layout = LAYOUTS[family]
         self.names = names
-        self._headers: dict[bytes, XtHeader] = {}
+        self._headers: dict[bytes, XtHeader | Opaque | None] = {}
         self._matches: dict[bytes, XtMatch] = {}
 
     def rules(self, content: bytes, first: int, last: int) -> tuple[Rule, ...]:
@@ -71,17 +82,17 @@ class EntryReader:
         target, size = SIZES.unpack_from(content, offset + layout.offsets)
         raw = content[offset : offset + size]
         plain = raw[: layout.header_bytes]
-        header = self._headers.get(plain)
-        if header is None:
-            header = self._headers[plain] = self._header(plain)
-        expressions: list[AnyExpression] = [header]
+        if plain not in self._headers:
+            self._headers[plain] = self._arp_header(plain) if self.family == "arp" else self._header(plain)
+        header = self._headers[plain]
+        expressions: list[AnyExpression] = [] if header is None else [header]
         comment, place = "", layout.elements
         while place < target:
             match, length = self._match(raw, place)
             expressions.append(match)
             comment = comment or (text(match.info) if match.name == "comment" else "")
             place += length
-        verdict = self._target(raw, target, offset, header.flags)
+        verdict = self._target(raw, target, offset, header.flags if isinstance(header, XtHeader) else 0)
         if verdict is not None:
             expressions.append(verdict)
         packets, octets = COUNTERS.unpack_from(raw, layout.counters)
@@ -96,10 +107,15 @@ class EntryReader:
         )
         tos, flags, invert = (0, rest[0], rest[1]) if self.family == "ip" else rest
         return XtHeader(
-            family=self.family, source=source, source_mask=source_mask, destination=destination,
+            family="ip" if self.family == "ip" else "ip6", source=source, source_mask=source_mask, destination=destination,
             destination_mask=destination_mask, in_device=_device(in_name, in_mask),
             out_device=_device(out_name, out_mask), protocol=protocol, tos=tos, flags=flags, invert=invert,
         )  # fmt: skip
+
+    @staticmethod
+    def _arp_header(raw: bytes) -> Opaque | None:
+        """struct arpt_arp: None where it tests nothing; what it tests is not modelled."""
+        return Opaque(name="arptables header", raw=raw) if any(raw) else None
 
     def _match(self, raw: bytes, place: int) -> tuple[XtMatch, int]:
         """The match at this place, and how long it is."""

@@ -18,10 +18,8 @@ from netdoctor.netlink.wire import Interrupted
 
 from .xt_entries import LAYOUTS, VERDICTS, EntryReader, Family, offsets_of, text
 
-GET_INFO, GET_ENTRIES = 64, 65
-INFO = struct.Struct("=32sI5I5III")
+NAME_BYTES = 32
 ENTRIES_HEADER_BYTES = 40
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50}
 TRIES = 5
 FEW_ENTRIES = 200
@@ -60,7 +58,7 @@ def read_legacy_tables(kept: Kept | None = None) -> tuple[Table, ...]:
 
     kept: takes the blobs of large tables, whose chains then come without rules: `chain_rules` reads those of one.
     """
-    families: tuple[Family, ...] = ("ip", "ip6")
+    families: tuple[Family, ...] = ("ip", "ip6", "arp")
     tables = []
     for family in families:
         for name in table_names(family):
@@ -105,15 +103,17 @@ def table_names(family: Family) -> tuple[str, ...]:
 def _read_blob(family: Family, name: str) -> Blob | None:
     """One table; None when it has gone meanwhile. Raises OSError; Interrupted when it kept changing its size."""
     layout = LAYOUTS[family]
+    count = len(layout.hooks)
+    length = NAME_BYTES + 4 * (2 * count + 3)
     with socket.socket(layout.domain, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as raw:
         for _ in range(TRIES):
             try:
-                info = _ask(raw, layout.level, GET_INFO, name.encode().ljust(INFO.size, b"\0"))
-                _, hooks, *rest = INFO.unpack(info)
-                heads = {rest[number]: number for number in range(5) if hooks >> number & 1}
-                size = rest[11]
+                info = _ask(raw, layout.level, layout.option, name.encode().ljust(length, b"\0"))
+                _, hooks, *rest = struct.unpack(f"={NAME_BYTES}sI{2 * count + 2}I", info)
+                heads = {rest[number]: number for number in range(count) if hooks >> number & 1}
+                size = rest[2 * count + 1]
                 head = name.encode().ljust(32, b"\0") + struct.pack("=II", size, 0)
-                content = _ask(raw, layout.level, GET_ENTRIES, head + bytes(size))[ENTRIES_HEADER_BYTES:]
+                content = _ask(raw, layout.level, layout.option + 1, head + bytes(size))[ENTRIES_HEADER_BYTES:]
             except FileNotFoundError:
                 return None
             except OSError as error:
@@ -161,7 +161,7 @@ def find_chains(family: Family, table: str, heads: dict[int, int], content: byte
             begun.append((name, "", offset + size))
         elif offset in heads:
             end_chain()
-            hook = HOOKS[heads[offset]]
+            hook = layout.hooks[heads[offset]]
             begun.append((hook.upper(), hook, offset))
         previous, offset, entries = offset, offset + size, entries + 1
     end_chain()
