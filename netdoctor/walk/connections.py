@@ -104,17 +104,19 @@ def inverted(one: ConntrackTuple) -> ConntrackTuple:
 
 
 def translated(packet: Packet, connection: Connection, direction: str, end: str) -> Packet:
-    """The packet with one end ("source" or "destination") as the other side of its connection has it."""
+    """The packet with one end ("source" or "destination") as the other side of its connection has it.
+
+    An echo's id stands for the asker's port, whichever way it goes.
+    """
     other = inverted(connection.reply if direction == "original" else connection.original)
-    if end == "source":
-        changed = replace(packet, source=other.source)
-        return changed if _echo(packet) else replace(changed, source_port=other.source_port)
-    changed = replace(packet, destination=other.destination)
-    return changed if _echo(packet) else replace(changed, destination_port=other.destination_port)
-
-
-def _echo(packet: Packet) -> bool:
-    return packet.protocol in (ICMP, ICMP6)
+    address, port = (
+        (other.source, other.source_port) if end == "source" else (other.destination, other.destination_port)
+    )
+    changed = replace(packet, **{end: address})
+    if packet.protocol not in (ICMP, ICMP6):
+        return replace(changed, **{f"{end}_port": port})
+    asker = "source" if direction == "original" else "destination"
+    return replace(changed, icmp_id=port) if end == asker else changed
 
 
 def bind(connection: Connection, binding: Binding, address: str) -> None:
@@ -129,6 +131,8 @@ def bind(connection: Connection, binding: Binding, address: str) -> None:
     else:
         port = _port(binding, reply.source_port)
         connection.reply = replace(reply, source=address or reply.source, source_port=port)
+    if binding.manip == "source" and connection.original.protocol in (ICMP, ICMP6):
+        connection.reply = replace(connection.reply, source_port=connection.reply.destination_port)
     if connection.reply != reply:
         connection.status.add("snat" if binding.manip == "source" else "dnat")
 

@@ -297,7 +297,7 @@ class _Walk:
         """Settles the doubts against the verdict that stands when none of them holds."""
         decision, state = final.decision, self.state
         code = verdict_of(decision)
-        differ = [d for d in self.doubts if (d[0].verdict, d[0].binding) != (code, decision.binding)]
+        differ = [d for d in self.doubts if _fate(d[1].decision) != _fate(decision)]
         accepting = next((d[1].decision for d in differ if d[0].verdict == "accept"), decision)
         taken = accepting if code != "accept" else decision
         return ChainResult(
@@ -308,6 +308,11 @@ class _Walk:
             doubts=tuple(doubt for doubt, _ in differ), uncertain=state.uncertain, notrack=state.notrack,
             zone=state.zone, helper=state.helper, tproxy=state.tproxy, assumed=tuple(self.assumed), touched=state.touched,
         )  # fmt: skip
+
+
+def _fate(decision: Decision) -> object:
+    """What a verdict means for the packet: which queue counts, and whether it can be passed by."""
+    return decision.code, decision.binding, decision.queue, decision.queues, decision.bypass
 
 
 def _same_effect(before: dict[str, object], after: dict[str, object]) -> bool:
