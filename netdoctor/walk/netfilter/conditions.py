@@ -7,12 +7,10 @@ from netdoctor.model.unknown import Unknown
 
 from .conntrack_view import state_of
 from .headers import packed
-from .iptables_text import device_name
-from .nft_fields import ct_field, meta_word, payload_field
-from .nft_values import set_text, shown, span, with_mask
 from .result import Miss
 from .state import State
 from .step import step
+from .tested import Tested
 from .xt_header import (
     INVERT_DESTINATION,
     INVERT_IN,
@@ -25,27 +23,16 @@ from .xt_header import (
 from .xt_match_text import Names, match_text
 from .xt_words import prefix, protocol_name
 
-FIELDS = {
-    "iifname": "in-device", "iif": "in-device", "oifname": "out-device", "oif": "out-device", "l4proto": "protocol",
-    "nfproto": "family", "mark": "mark",
-}  # fmt: skip
-WORDS = {
-    "ip saddr": "source", "ip6 saddr": "source", "ip daddr": "destination", "ip6 daddr": "destination",
-    "ip protocol": "protocol", "ip6 nexthdr": "protocol", "sport": "source-port", "dport": "destination-port",
-}  # fmt: skip
-Tested = tuple[str, str, bytes]
-"""What a register holds: the field, the type of its value, the mask put over it."""
-
 
 def failed_conditions(state: State, expressions: tuple[e.AnyExpression, ...]) -> tuple[Miss, ...]:
     """Every condition the packet surely fails; those after the first failed one are looked at as well."""
     misses: list[Miss] = []
-    held: dict[int, Tested] = {}
+    held = Tested(state)
     for expression in expressions:
         if isinstance(expression, e.XtHeader):
             misses += _header(state, expression)
             continue
-        _remember(held, state, expression)
+        held.remember(expression)
         if _acts(expression):
             break
         if step(state, expression) is False:
@@ -57,57 +44,18 @@ def _acts(expression: e.AnyExpression) -> bool:
     return isinstance(expression, e.Verdict | e.XtTarget | e.Nat | e.Masquerade | e.Redirect | e.MetaSet | e.CtSet)
 
 
-def _remember(held: dict[int, Tested], state: State, expression: e.AnyExpression) -> None:
-    family = "ip" if state.packet.family == 4 else "ip6"
-    match expression:
-        case e.Meta(key=key, register=register):
-            kind = "ifname" if key.endswith("name") else "l4proto" if key == "l4proto" else "mark"
-            held[register] = FIELDS.get(key, meta_word(key)), kind, b""
-        case e.Payload(register=register):
-            words, kind, _ = payload_field(expression, family, protocol_name(state.packet.protocol))
-            held[register] = WORDS.get(words) or WORDS.get(words.split(" ")[-1]) or words, kind, b""
-        case e.Ct(key=key, register=register, direction=direction):
-            words, kind, _ = ct_field(key, direction)
-            held[register] = "conntrack-state" if key == "state" else words, kind, b""
-        case e.Fib(register=register, result="type"):
-            held[register] = "address-type", "fib_type", b""
-        case e.Bitwise(source=source, destination=destination, mask=mask):
-            field, kind, _ = held.get(source, ("bits", "hex", b""))
-            held[destination] = field, kind, mask
-
-
-def _miss(state: State, test: e.AnyExpression, held: dict[int, Tested]) -> Miss:
+def _miss(state: State, test: e.AnyExpression, held: Tested) -> Miss:
     match test:
         case e.XtMatch():
             return _match_miss(state, test)
-        case e.Cmp(register=register) | e.Range(register=register) | e.Lookup(register=register):
-            field, kind, mask = held.get(register, ("value", "hex", b""))
-            expected = _expected(state, test, kind, mask)
-            return Miss(field=field, expected=expected, observed=_observed(state, test, field, kind))
+        case e.Cmp() | e.Range() | e.Lookup():
+            field, expected, observed = held.words(test)
+            return Miss(field=field, expected=expected, observed=_own(state, field) or observed)
     return Miss(field=str(test.__struct_config__.tag), expected="", observed="")
 
 
-def _expected(state: State, test: e.Cmp | e.Range | e.Lookup, kind: str, mask: bytes) -> str:
-    match test:
-        case e.Lookup(set=name, invert=invert):
-            return ("not " if invert else "") + set_text(state.base.table, name, (kind,))
-        case e.Range(low=low, high=high, operator=operator):
-            return ("not " if operator == "neq" else "") + span(low, high, kind)
-    sign = {"eq": "", "neq": "not ", "lt": "< ", "lte": "<= ", "gt": "> ", "gte": ">= "}[test.operator]
-    if kind == "ifname":
-        return sign + device_name(test.value)
-    if mask and kind.startswith(("ct_", "tcp_")) and not any(test.value):
-        return ("" if test.operator == "neq" else "not ") + shown(mask, kind)
-    if mask:
-        return sign + (with_mask(test.value, mask, kind) or f"{shown(test.value, kind)}/{shown(mask, kind)}")
-    if kind == "address" and len(test.value) not in (4, 16):
-        size = 4 if state.packet.family == 4 else 16
-        return f"{sign}{shown(test.value.ljust(size, bytes(1)), kind)}/{len(test.value) * 8}"
-    return sign + shown(test.value, kind)
-
-
-def _observed(state: State, test: e.Cmp | e.Range | e.Lookup, field: str, kind: str) -> str:
-    """The packet's own value, in its own words where the register holds only a part of it."""
+def _own(state: State, field: str) -> str:
+    """The packet's own value, in its own words where a register may hold only a part of it."""
     packet = state.packet
     plain = {
         "source": packet.source, "destination": packet.destination, "in-device": packet.in_device,
@@ -115,10 +63,7 @@ def _observed(state: State, test: e.Cmp | e.Range | e.Lookup, field: str, kind: 
         "source-port": str(packet.source_port), "destination-port": str(packet.destination_port),
         "mark": f"{packet.mark:#x}", "conntrack-state": state_of(packet),
     }  # fmt: skip
-    if field in plain:
-        return plain[field]
-    length = 4 if isinstance(test, e.Lookup) else len(test.low if isinstance(test, e.Range) else test.value)
-    return shown(state.registers.load(test.register, length).value, kind)
+    return plain.get(field, "")
 
 
 def _header(state: State, header: e.XtHeader) -> list[Miss]:

@@ -1,160 +1,216 @@
-"""Values as nft prints them, by the type of what they are compared with; and the elements of sets."""
+"""Trees and the elements of sets in nft's words (nftables: src/expression.c, src/segtree.c, src/mergesort.c)."""
 
-from ipaddress import ip_address, summarize_address_range
+from collections.abc import Callable
+from typing import NamedTuple
 
 from netdoctor.model.firewall import Set, SetElement, Table
 from netdoctor.model.unknown import Unknown
 
-from .xt_words import PROTOCOL_NAMES
+from .nft_tree import Node
+from .nft_types import PREFIXED, TYPE_NUMBERS, bit_names, is_flags, number_in, order_of, plain, shown
 
-CT_STATES = ((2, "established"), (4, "related"), (8, "new"), (1, "invalid"), (64, "untracked"))
-CT_STATUS = (
-    (1, "expected"), (2, "seen-reply"), (4, "assured"), (8, "confirmed"), (16, "snat"), (32, "dnat"), (512, "dying"),
-)  # fmt: skip
-TCP_FLAGS = (
-    (1, "fin"), (2, "syn"), (4, "rst"), (8, "psh"), (16, "ack"), (32, "urg"), (64, "ecn"), (128, "cwr"),
-)  # fmt: skip
-BITS = {"ct_state": CT_STATES, "ct_status": CT_STATUS, "tcp_flag": TCP_FLAGS}
-ICMP_TYPES = {
-    0: "echo-reply", 3: "destination-unreachable", 4: "source-quench", 5: "redirect", 8: "echo-request",
-    9: "router-advertisement", 10: "router-solicitation", 11: "time-exceeded", 12: "parameter-problem",
-    13: "timestamp-request", 14: "timestamp-reply", 17: "address-mask-request", 18: "address-mask-reply",
+PRECEDENCE = {"<<": 1, ">>": 1, "&": 2, "^": 3, "|": 4}
+
+
+class Key(NamedTuple):
+    """How one part of a set's key is printed; `shift`: by how many bits the kernel's key is shifted."""
+
+    kind: str
+    order: str
+    bits: int
+    shift: int = 0
+
+
+class Printer:
+    """Words for trees; `devices` tells the names of interface indexes, `table` the sets."""
+
+    def __init__(self, table: Table, devices: Callable[[int], str | None]) -> None:
+        self.table = table
+        self.devices = devices
+
+    def number(self, raw: int, kind: str, order: str, bits: int, *, plainly: bool = False) -> str:
+        """One value that stands in a register as `raw`, its bytes read as big-endian."""
+        number = number_in(raw, bits, order)
+        if kind == "ifindex":
+            name = self.devices(number)
+            return f'"{name}"' if name else str(number)
+        if plainly:
+            return plain(number, kind, bits)
+        return shown(number_in(raw, bits, "host") if kind in ("ifname", "string") else number, kind, bits)
+
+    def value(self, raw: int, kind: str, order: str, bits: int) -> str:
+        """The same, taken apart into flags."""
+        if is_flags(kind) and (names := bit_names(number_in(raw, bits, order), kind)):
+            return " | ".join(names)
+        return self.number(raw, kind, order, bits)
+
+    def words(self, node: Node) -> str:
+        match node.sort:
+            case "value":
+                return self.value(node.number, node.kind, node.order, node.bits)
+            case "unary" if node.left:
+                return self.words(node.left)
+            case "concat":
+                return " . ".join(self.words(part) for part in node.parts)
+            case "hash" if node.operator:
+                source = f" {self.words(node.left)}" if node.left else ""
+                return f"{node.operator}{source} {node.words}"
+            case "binop" if node.left and node.right:
+                return self._binop(node, node.left, node.right)
+            case "map" if node.left:
+                return f"{self.words(node.left)} map {self.set_text(node.set, keys_of(node.left), node.kind)}"
+        return node.words
+
+    def _binop(self, node: Node, left: Node, right: Node) -> str:
+        return f"{self._side(node.operator, left)} {node.operator} {self._side(node.operator, right)}"
+
+    def _side(self, operator: str, side: Node) -> str:
+        inner = side.operator if side.sort == "binop" else ""
+        words = self.words(side)
+        if side.sort == "value" and is_flags(side.kind) and " | " in words:
+            inner = "|"
+        return f"({words})" if inner and PRECEDENCE[operator] < PRECEDENCE[inner] else words
+
+    def span(self, low: int, high: int, key: Key, *, prefixes: bool) -> str:
+        """A range; of a set's elements as a prefix where it is one."""
+        if low == high:
+            return self.value(low, key.kind, key.order, key.bits)
+        ends = (self.number(low, *key[:3], plainly=True), self.number(high, *key[:3], plainly=True))
+        size = (high - low + 1).bit_length() - 1
+        if prefixes and high - low + 1 == 1 << size and not low & high - low:
+            if key.kind in PREFIXED:
+                return f"{ends[0]}/{key.bits - size}"
+            if key.kind == "ifname" and size % 8 == 0:
+                name = low.to_bytes(key.bits // 8, "big")[: (key.bits - size) // 8].decode("utf-8", "backslashreplace")
+                return f'"{name}*"'
+        return f"{ends[0]}-{ends[1]}"
+
+    def set_text(self, name: str, keys: tuple[Key, ...], data: str = "") -> str:
+        """ "@name", or an anonymous set's elements in braces."""
+        found = self.table.set(name)
+        if found is None or "anonymous" not in found.flags:
+            return f"@{name}"
+        if isinstance(found.elements, Unknown):
+            return f"{{ [elements of {name}: {found.elements.why}] }}"
+        interval = "interval" in found.flags and not found.fields
+        triples = _intervals(found.elements, found.key_length) if interval else _plain(found.elements)
+        triples.sort(key=lambda triple: _place(triple, keys, interval=interval))
+        words = [self.key(found, low, high, keys) + self.data(element, found, data) for low, high, element in triples]
+        return "{ " + ", ".join(words) + " }"
+
+    def key(self, found: Set, low: int | None, high: int, keys: tuple[Key, ...]) -> str:
+        if low is None:
+            return "*"
+        if len(keys) < 2 and not found.fields:
+            key = keys[0] if keys else Key("hex", "big", found.key_length * 8)
+            size = found.key_length * 8
+            bits = key.bits if key.shift else size
+            low, high = low >> key.shift, high >> key.shift
+            return self.span(low, high, key._replace(bits=max(bits, 1) if key.shift else size), prefixes=True)
+        parts: list[str] = []
+        total, at = found.key_length, 0
+        for key, size in zip(keys, found.fields or tuple(-(-key.bits // 8) for key in keys), strict=False):
+            at += -(-size // 4) * 4
+            shift, mask = (total - at + -(-size // 4) * 4 - size) * 8, (1 << size * 8) - 1
+            first, last = low >> shift & mask, high >> shift & mask
+            parts.append(self.span(first, last, key._replace(bits=size * 8), prefixes=True))
+        return " . ".join(parts)
+
+    def data(self, element: SetElement, found: Set, kind: str) -> str:
+        if element.verdict:
+            return f" : {element.verdict} {element.chain}".rstrip()
+        if element.object:
+            return f' : "{element.object}"'
+        if not element.value or not kind:
+            return ""
+        kinds = concat_kinds(found.value_type) if kind == "hex" else (kind,)
+        raw, size = int.from_bytes(element.value, "big"), len(element.value) * 8
+        if len(kinds) > 1:
+            return " : " + " . ".join(self._data_parts(element.value, kinds))
+        half = size // 2
+        if kinds[0] == "address" and (TYPE_BITS.get(found.value_type) == half):
+            key = Key("address", "big", half)
+            return f" : {self.span(raw >> half, raw & (1 << half) - 1, key, prefixes=True)}"
+        return f" : {self.value(raw, kinds[0], order_of(kinds[0]), size)}"
+
+    def _data_parts(self, raw: bytes, kinds: tuple[str, ...]) -> list[str]:
+        parts, at = [], 0
+        for kind in kinds:
+            size = KIND_BYTES.get(kind, 4) if not (kind == "address" and len(raw) >= 16 + 4 * (len(kinds) - 1)) else 16
+            part = raw[at : at + size]
+            parts.append(self.value(int.from_bytes(part, "big"), kind, order_of(kind), size * 8))
+            at += -(-size // 4) * 4
+        return parts
+
+
+KIND_BYTES = {
+    "port": 2, "l4proto": 1, "mac": 6, "ifname": 16, "icmp_type": 1, "icmpv6_type": 1, "nfproto": 1, "ether_type": 2,
 }  # fmt: skip
-ICMP6_TYPES = {
-    1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem", 128: "echo-request",
-    129: "echo-reply", 130: "mld-listener-query", 131: "mld-listener-report", 132: "mld-listener-done",
-    133: "nd-router-solicit", 134: "nd-router-advert", 135: "nd-neighbor-solicit", 136: "nd-neighbor-advert",
-    137: "nd-redirect", 143: "mld2-listener-report",
-}  # fmt: skip
-FIB_TYPES = (
-    "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit",
-)  # fmt: skip
-NAMES = {
-    "icmp_type": ICMP_TYPES, "icmpv6_type": ICMP6_TYPES, "nfproto": {2: "ipv4", 10: "ipv6"},
-    "l4proto": PROTOCOL_NAMES | {47: "gre"}, "ether_type": {0x0800: "ip", 0x0806: "arp", 0x86DD: "ip6", 0x8100: "vlan"},
-    "pkttype": {0: "host", 1: "broadcast", 2: "multicast", 3: "other"}, "ct_dir": {0: "original", 1: "reply"},
-    "fib_type": dict(enumerate(FIB_TYPES)), "boolean": {0: "missing", 1: "exists"},
-    "icmp_code": {
-        0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable", 4: "frag-needed",
-        9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
-    },
-    "arp_op": {1: "request", 2: "reply"},
-    "dscp": {0: "cs0", 8: "cs1", 16: "cs2", 24: "cs3", 32: "cs4", 40: "cs5", 48: "cs6", 56: "cs7", 46: "ef"},
-}  # fmt: skip
-HOST_ORDER = ("mark", "number_host", "ct_state", "ct_status", "fib_type", "ifindex", "uid", "tc_handle")
+TYPE_BITS = {7: 32, 8: 128}
 
 
-def number(value: bytes, kind: str) -> int:
-    """The value as a number, in the byte order its type has in a register."""
-    return int.from_bytes(value, "little" if kind in HOST_ORDER else "big")
+def concat_kinds(number: int) -> tuple[str, ...]:
+    """The types of a concatenation, six bits each in its number."""
+    kinds: list[str] = []
+    while number:
+        kinds.insert(0, TYPE_NUMBERS.get(number & 0x3F, "hex"))
+        number >>= 6
+    return tuple(kinds) or ("hex",)
 
 
-def shown(value: bytes, kind: str) -> str:
-    """One value."""
-    if kind == "address":
-        return str(ip_address(value)) if len(value) in (4, 16) else "0x" + value.hex()
-    if kind == "ifname":
-        name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
-        return f'"{name}"' if value.endswith(b"\0") else f'"{name}*"'
-    if kind == "mac":
-        return value.hex(":")
-    if kind == "mark":
-        return f"0x{number(value, kind):08x}"
-    if kind == "tc_handle":
-        found = number(value, kind)
-        return f"{found >> 16:x}:{found & 0xFFFF:x}"
-    if kind == "hex":
-        return "0x" + value.hex()
-    if kind in BITS:
-        found = number(value, kind)
-        return ",".join(name for bit, name in BITS[kind] if found & bit) or str(found)
-    found = number(value, kind)
-    return NAMES.get(kind, {}).get(found, str(found))
+def keys_of(node: Node, shift: int = 0) -> tuple[Key, ...]:
+    """How the keys of a set are printed that this is looked up in."""
+    if node.sort == "concat":
+        return tuple(Key(part.kind, part.order, part.bits) for part in node.parts)
+    return (Key(node.kind, node.order, node.bits, shift),)
 
 
-def with_mask(value: bytes, mask: bytes, kind: str) -> str | None:
-    """ "10.0.0.0/24" when the mask is a prefix's; None when it is not."""
-    bits = int.from_bytes(mask, "big")
-    length = len(mask) * 8
-    ones = bits.bit_count()
-    if kind != "address" or bits != ((1 << ones) - 1) << (length - ones):
-        return None
-    return shown(value, kind) + (f"/{ones}" if ones < length else "")
+def _plain(elements: tuple[SetElement, ...]) -> list[tuple[int | None, int, SetElement]]:
+    return [
+        (
+            None if each.catchall else int.from_bytes(each.key, "big"),
+            int.from_bytes(each.key_end or each.key, "big"), each,
+        )
+        for each in reversed(elements)
+    ]  # fmt: skip
 
 
-def span(low: bytes, high: bytes, kind: str) -> str:
-    """A range, as a prefix where it is one."""
-    if low == high:
-        return shown(low, kind)
-    if kind == "address" and len(low) in (4, 16):
-        first, last = ip_address(low), ip_address(high)
-        if first.version == 4 and last.version == 4:
-            networks = list(summarize_address_range(first, last))
-            return str(networks[0]) if len(networks) == 1 else f"{first}-{last}"
-        if first.version == 6 and last.version == 6:
-            wide = list(summarize_address_range(first, last))
-            return str(wide[0]) if len(wide) == 1 else f"{first}-{last}"
-    return f"{shown(low, kind)}-{shown(high, kind)}"
-
-
-def set_text(table: Table, name: str, kinds: tuple[str, ...], data_kind: str = "") -> str:
-    """ "@name", or an anonymous set's elements in braces."""
-    found = table.set(name)
-    if found is None or "anonymous" not in found.flags:
-        return f"@{name}"
-    if isinstance(found.elements, Unknown):
-        return f"{{ [elements of {name}: {found.elements.why}] }}"
-    pairs = _intervals(found) if "interval" in found.flags and not found.fields else _plain(found)
-    words = [_key(found, low, high, kinds) + _data(element, data_kind) for low, high, element in pairs]
-    return "{ " + ", ".join(words) + " }"
-
-
-def _plain(found: Set) -> list[tuple[bytes, bytes, SetElement]]:
-    elements = () if isinstance(found.elements, Unknown) else found.elements
-    ordered = sorted(elements, key=lambda each: (each.catchall, each.key))
-    return [(each.key, each.key_end or each.key, each) for each in ordered]
-
-
-def _intervals(found: Set) -> list[tuple[bytes, bytes, SetElement]]:
+def _intervals(elements: tuple[SetElement, ...], size: int) -> list[tuple[int | None, int, SetElement]]:
     """Starts paired with the interval_end that follows; without one the interval is open to the top."""
-    elements = () if isinstance(found.elements, Unknown) else found.elements
     ordered = sorted(
         (each for each in elements if not each.catchall), key=lambda each: (each.key, not each.interval_end)
     )
-    pairs: list[tuple[bytes, bytes, SetElement]] = []
+    found: list[tuple[int | None, int, SetElement]] = []
     for index, each in enumerate(ordered):
         if each.interval_end:
             continue
-        size = len(each.key)
         following = ordered[index + 1] if index + 1 < len(ordered) else None
         top = (1 << size * 8) - 1 if following is None else int.from_bytes(following.key, "big") - 1
-        pairs.append((each.key, each.key_end or top.to_bytes(size, "big"), each))
-    return pairs + [(b"", b"", each) for each in elements if each.catchall]
+        found.append(
+            (int.from_bytes(each.key, "big"), int.from_bytes(each.key_end, "big") if each.key_end else top, each)
+        )
+    return found + [(None, 0, each) for each in elements if each.catchall]
 
 
-def _key(found: Set, low: bytes, high: bytes, kinds: tuple[str, ...]) -> str:
-    if not low:
-        return "*"
-    if len(kinds) < 2:
-        return span(low, high, kinds[0] if kinds else "hex")
-    parts: list[str] = []
-    offset = 0
-    sizes = found.fields or tuple(KIND_BYTES.get(kind, 4) for kind in kinds)
-    for kind, size in zip(kinds, sizes, strict=False):
-        parts.append(span(low[offset : offset + size], high[offset : offset + size], kind))
-        offset += -(-size // 4) * 4
-    return " . ".join(parts)
+def _place(triple: tuple[int | None, int, SetElement], keys: tuple[Key, ...], *, interval: bool) -> tuple[bool, int]:
+    """Where nft sorts an element: by its number, flags by the lowest, concatenations and names as if little-endian."""
+    low, _, element = triple
+    if low is None:
+        return True, 0
+    if interval and keys and keys[0].kind != "ifname":
+        return False, low
+    if len(keys) > 1:
+        return False, int.from_bytes(_packed(element.key, keys), "little")
+    kind, order = (keys[0].kind, keys[0].order) if keys else ("hex", "big")
+    number = number_in(low, len(element.key) * 8, "host" if kind in ("ifname", "string") else order)
+    return False, number & -number if is_flags(kind) else number
 
 
-KIND_BYTES = {"port": 2, "l4proto": 1, "mac": 6, "ifname": 16, "icmp_type": 1, "icmpv6_type": 1, "nfproto": 1}
-
-
-def _data(element: SetElement, kind: str) -> str:
-    if element.verdict:
-        return f" : {element.verdict} {element.chain}".rstrip()
-    if element.value:
-        half = len(element.value) // 2
-        if kind == "address" and half in (4, 16) and len(element.value) == 2 * half and half != 8:
-            return f" : {span(element.value[:half], element.value[half:], kind)}"
-        return f" : {shown(element.value, kind or 'hex')}"
-    return ""
+def _packed(raw: bytes, keys: tuple[Key, ...]) -> bytes:
+    """The parts of a concatenation without the padding between them."""
+    found, at = b"", 0
+    for key in keys:
+        size = -(-key.bits // 8)
+        found += raw[at : at + size]
+        at += -(-size // 4) * 4
+    return found
