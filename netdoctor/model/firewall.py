@@ -80,6 +80,8 @@ class Set(Fact, frozen=True):
     """One nf_tables set or map. key_type is nft's own number; fields: the lengths of a concatenation's parts in bytes.
 
     flags: anonymous, constant, interval, map, timeout, eval, object, concat, expr.
+    object_type: what a map to objects maps to, NFT_OBJECT_*; size: how many elements fit, 0 for any number; expressions:
+    what each element gets that a rule adds.
     answers: a key in hex digits -> what the kernel found for it, while the elements are not read: one or none.
     """
 
@@ -91,6 +93,9 @@ class Set(Fact, frozen=True):
     value_type: int = 0
     value_length: int = 0
     fields: tuple[int, ...] = ()
+    object_type: int = 0
+    size: int = 0
+    expressions: tuple[AnyExpression, ...] = ()
     elements: tuple[SetElement, ...] | Unknown = UNREAD
     answers: dict[str, tuple[SetElement, ...] | Unknown] = {}
 

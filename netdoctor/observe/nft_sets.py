@@ -34,7 +34,9 @@ def decode_set(message: memoryview) -> tuple[tuple[int, str], Set]:
     return (message[0], text(parts[1])), Set(
         name=text(parts[2]), handle=be64(parts.get(16, NOTHING)), key_type=be32(parts.get(4, NOTHING)),
         key_length=be32(parts.get(5, NOTHING)), value_type=be32(parts.get(6, NOTHING)),
-        value_length=be32(parts.get(7, NOTHING)), fields=fields,
+        value_length=be32(parts.get(7, NOTHING)), fields=fields, object_type=be32(parts.get(15, NOTHING)),
+        size=be32(description.get(1, NOTHING)),
+        expressions=nested({kind: bytes(parts[kind]) for kind in (17, 18) if kind in parts}, 17, 18),
         flags=tuple(name for bit, name in enumerate(SET_FLAGS) if flags >> bit & 1),
     )  # fmt: skip
 

@@ -51,8 +51,8 @@ class Comparing:
             case "concat":
                 return replace(node, parts=tuple(self._part(part) for part in node.parts))
             case "map" if node.left and node.left.sort == "binop":
-                left, _ = self.looked_up(node.left, node.set)
-                return replace(node, left=left)
+                left, shift = self.looked_up(node.left, node.set)
+                return replace(node, left=left, number=shift)
             case "unary" | "hash" | "map" if node.left:
                 left = self.complete(node.left)
                 return replace(node, left=left, kind=left.kind if node.sort == "unary" else node.kind)

@@ -115,7 +115,7 @@ class Listing:
             case e.Objref(set=name, register=register) if name:
                 found = self.table.set(name)
                 node = self.named(register, found.key_length if found else 0, "hex", 32)
-                kind = OBJECTS.get(getattr(found, "object_type", 0), "[object]")
+                kind = OBJECTS.get(found.object_type if found else 0, "[object]")
                 return f"{kind} {self.printer.words(node)} map {self.printer.set_text(name, keys_of(node))}"
             case e.Queue(register=register, flags=flags) if register:
                 words = ",".join(word for bit, word in ((1, "bypass"), (2, "fanout")) if flags & bit)

@@ -20,7 +20,7 @@ Sort = Literal[
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One expression tree. `bits`: its length; `order`: of its bytes in a register.
 
-    number: a value's bytes read as big-endian. base, offset: of a payload, in bits. protocol: what a payload is known
+    number: a value's bytes read as big-endian; of a map, by how many bits its keys are shifted. base, offset: of a payload, in bits. protocol: what a payload is known
     to belong to. key: it says which protocol comes next (EXPR_F_PROTOCOL), for the layer above `base`.
     """
 

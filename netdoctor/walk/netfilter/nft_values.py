@@ -58,7 +58,9 @@ class Printer:
             case "binop" if node.left and node.right:
                 return self._binop(node, node.left, node.right)
             case "map" if node.left:
-                return f"{self.words(node.left)} map {self.set_text(node.set, keys_of(node.left), node.kind)}"
+                return (
+                    f"{self.words(node.left)} map {self.set_text(node.set, keys_of(node.left, node.number), node.kind)}"
+                )
         return node.words
 
     def _binop(self, node: Node, left: Node, right: Node) -> str:

@@ -6,8 +6,10 @@ from typing import Literal
 import msgspec
 
 from netdoctor.model.expression import (
+    Counter,
     Dynset,
     Forward,
+    Last,
     Masquerade,
     MetaSet,
     Nat,
@@ -167,8 +169,13 @@ def objref(state: State, expression: Objref) -> Outcome:
         return False
     if isinstance(found, Unknown | Pending):
         return found
-    kind = getattr(state.set(expression.set), "object_type", 0)
+    kind = _object_type(state, expression.set)
     return _object(state, kind, found.object) if kind else Unknown(f"what {found.object} does is not known")
+
+
+def _object_type(state: State, name: str) -> int:
+    found = state.set(name)
+    return found.object_type if found else 0
 
 
 def _object(state: State, kind: int, name: str) -> Outcome:
@@ -181,12 +188,19 @@ def _object(state: State, kind: int, name: str) -> Outcome:
 
 def dynset(state: State, expression: Dynset) -> Outcome:
     """Adding to a set matches unless it is full; a meter's nested limit decides per element. Deleting always does."""
-    changed = state.set(expression.set)
-    bits = state.registers.load(expression.key, changed.key_length if changed else 4)
+    found = state.set(expression.set)
+    bits = state.registers.load(expression.key, found.key_length if found else 4)
+    elements = () if found is None or isinstance(found.elements, Unknown) else found.elements
+    full = found is not None and 0 < found.size <= len(elements) and expression.operation != "delete"
+    if full:
+        why = f"whether set {expression.set} has room cannot be foreseen"
+        state.uncertain[f"set {expression.set}"] = why
+        return Unknown(why)
     state.touch(expression.set, bits, present=expression.operation != "delete")
     if expression.operation == "delete":
         return True
-    counting = [each for each in expression.expressions if type(each).__name__ not in ("Counter", "Last")]
+    inner = expression.expressions or (found.expressions if found else ())
+    counting = [each for each in inner if not isinstance(each, Counter | Last)]
     if counting:
         return Unknown(f"whether the element of set {expression.set} is within its limit cannot be foreseen")
     return not expression.invert
