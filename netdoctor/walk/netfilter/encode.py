@@ -84,9 +84,12 @@ def _lookup(x: e.Lookup) -> bytes:
 
 
 def _number(keys: tuple[str, ...], key: str) -> int:
-    if key not in keys:
-        raise CannotEncode(f"key {key}")
-    return keys.index(key)
+    """A key's number; "key-99" is one that has no name."""
+    if key in keys:
+        return keys.index(key)
+    if key.startswith("key-"):
+        return int(key.removeprefix("key-"))
+    raise CannotEncode(f"key {key}")
 
 
 def _ct(x: e.Ct | e.CtSet) -> bytes:

@@ -56,6 +56,8 @@ def shown(number: int, kind: str, bits: int) -> str:
     if kind in BITS:
         return dict(BITS[kind]).get(number) or FORMATS.get(kind, "0x{:x}").format(number)
     special = SPECIAL.get(kind)
+    if special is not None and number.bit_length() > WIDEST.get(kind, 1 << 16):
+        return f"0x{number:x}"
     if special is not None:
         return special(number, bits)
     return NAMES.get(kind, {}).get(number) or FORMATS.get(kind, "{}").format(number)
@@ -131,6 +133,7 @@ def _default(kind: str, number: int) -> str:
     return f'"{DEFAULTS[kind]}"' if number == 0 else str(number)
 
 
+WIDEST = {"mac": 48, "address": 128, "date": 64, "hour": 32, "time": 64}
 SPECIAL: dict[str, Callable[[int, int], str]] = {
     "address": _address, "mac": _mac, "ifname": _quoted, "string": _quoted, "time": duration, "hour": _hour,
     "date": _date, "day": _day, "tc_handle": _handle,     "devgroup": lambda number, bits: _default("devgroup", number),
