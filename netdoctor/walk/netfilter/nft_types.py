@@ -31,7 +31,7 @@ def order_of(kind: str) -> str:
 
 def number_in(raw: int, bits: int, order: str) -> int:
     """The number that bytes read as big-endian stand for."""
-    size = -(-bits // 8)
+    size = -(-max(bits, raw.bit_length()) // 8)
     return int.from_bytes(raw.to_bytes(size, "big"), "little") if order == "host" else raw
 
 
