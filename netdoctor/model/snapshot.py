@@ -64,6 +64,7 @@ class Namespace(Fact, frozen=True):
     """One network namespace as it was read.
 
     sysctls: path under /proc/sys -> text, "net/ipv4/conf/veth0/rp_filter" -> "1"; Unknown where it could not be read.
+    custom_rules: IPv4 has or once had policy rules of its own: its local and main tables are searched apart.
     labels: IPv6's address labels, () when they are the kernel's own.
     peers: IFLA_LINK_NETNSID of this namespace -> which namespace that is.
     filters, device names whose filters were read -> their filters.
@@ -77,6 +78,7 @@ class Namespace(Fact, frozen=True):
     addresses: tuple[Address, ...] | Unknown = UNREAD
     routes: tuple[Route, ...] | Unknown = UNREAD
     rules: tuple[PolicyRule, ...] | Unknown = UNREAD
+    custom_rules: bool | Unknown = UNREAD
     labels: tuple[AddressLabel, ...] | Unknown = ()
     neighbours: tuple[Neighbour, ...] | Unknown = UNREAD
     fdb: tuple[FdbEntry, ...] | Unknown = UNREAD

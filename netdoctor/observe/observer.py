@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from netdoctor.model.firewall import Ruleset
-from netdoctor.model.network import Link, Qdisc, TrafficFilter
+from netdoctor.model.network import Link, PolicyRule, Qdisc, Route, TrafficFilter
 from netdoctor.model.snapshot import Namespace, NamespaceId, Need, Provenance, Snapshot, Subject
 from netdoctor.model.unknown import Unknown
 from netdoctor.netlink.inside import Worker
@@ -145,6 +145,8 @@ class Observer:
         route = self.reader(handle.id, NETLINK_ROUTE)
         found_links = _known(lambda: links.read_links(route), "links")
         found_qdiscs = _known(lambda: traffic_control.read_qdiscs(route), "qdiscs")
+        found_routes = _known(lambda: routes.read_routes(route), "routes")
+        found_rules = _known(lambda: routes.read_rules(route), "policy rules")
         names = self._names(handle)
         few = [link for link in found_links if not link.loopback] if not isinstance(found_links, Unknown) else []
         few = few if len(few) <= DEVICES_READ_AT_ONCE else []
@@ -157,8 +159,9 @@ class Observer:
             path=handle.path,
             links=found_links,
             addresses=_known(lambda: addresses.read_addresses(route), "addresses"),
-            routes=_known(lambda: routes.read_routes(route), "routes"),
-            rules=_known(lambda: routes.read_rules(route), "policy rules"),
+            routes=found_routes,
+            rules=found_rules,
+            custom_rules=_custom_rules(route, found_rules, found_routes),
             labels=_known(lambda: addresses.read_labels(route), "address labels"),
             neighbours=_known(lambda: neighbours.read_neighbours(route), "neighbours"),
             fdb=_known(lambda: neighbours.read_fdb(route), "forwarding database") if switching else (),
@@ -317,6 +320,14 @@ def _known(read: Callable[[], T], what: str) -> T | Unknown:
         if error.errno in (errno.EPERM, errno.EACCES):
             return Unknown(f"{what}: permission denied")
         return Unknown(f"{what}: {error.strerror or error}")
+
+
+def _custom_rules(
+    reader: Reader, rules: tuple[PolicyRule, ...] | Unknown, found: tuple[Route, ...] | Unknown
+) -> bool | Unknown:
+    if isinstance(rules, Unknown) or isinstance(found, Unknown):
+        return Unknown("routes and rules could not be read")
+    return _known(lambda: routes.read_custom_rules(reader, rules, found), "policy rules")
 
 
 def _filters_of(reader: Reader, link: Link, qdiscs: tuple[Qdisc, ...]) -> tuple[TrafficFilter, ...] | Unknown:

@@ -1,16 +1,20 @@
 """RTM_GETROUTE, _GETRULE, _GETNEXTHOP -> Routes and PolicyRules. Numbers: linux/{rtnetlink,fib_rules,nexthop}.h."""
 
+import socket
 import struct
 
 import msgspec
 
 from netdoctor.model.network import Family, NextHop, PolicyRule, Route
-from netdoctor.netlink.wire import Attributes, Reader, address, attributes, each, text, u8, u16, u32
+from netdoctor.model.unknown import Unknown
+from netdoctor.netlink.wire import Attributes, Reader, address, attribute, attributes, each, text, u8, u16, u32
 
 RTM_GETROUTE, RTM_GETRULE, RTM_GETNEXTHOP = 26, 34, 106
 RTMSG = struct.Struct("=BBBBBBBBI")
 AF_INET, AF_INET6 = 2, 10
-RTM_F_CLONED = 0x200
+RTM_F_CLONED, RTM_F_LOOKUP_TABLE = 0x200, 0x1000
+LOCAL = 255
+STANDARD_RULES = ((0, LOCAL), (32766, 254), (32767, 253))
 TYPES = (
     "unspec", "unicast", "local", "broadcast", "anycast", "multicast",
     "blackhole", "unreachable", "prohibit", "throw", "nat",
@@ -170,6 +174,24 @@ def read_rules(reader: Reader) -> tuple[PolicyRule, ...]:
         for family in (AF_INET, AF_INET6)
         for message in reader.dump(RTM_GETRULE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
     )
+
+
+def read_custom_rules(reader: Reader, rules: tuple[PolicyRule, ...], routes: tuple[Route, ...]) -> bool | Unknown:
+    """True when IPv4 has or once had policy rules of its own (fib_has_custom_rules, which nothing prints).
+
+    Until then local and main are one trie, and the kernel names main as the table of an own address.
+    """
+    if [rule for rule in rules if rule.family == 4] != [
+        PolicyRule(family=4, priority=priority, table=table) for priority, table in STANDARD_RULES
+    ]:
+        return True
+    own = (one for one in routes if one.type == "local" and one.table == LOCAL and one.destination.endswith("/32"))
+    asked = next((one.destination.removesuffix("/32") for one in own), "")
+    if not asked:
+        return Unknown("no own address to ask the kernel about")
+    body = RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, RTM_F_LOOKUP_TABLE)
+    answer = reader.get(RTM_GETROUTE, body + attribute(1, socket.inet_aton(asked)))
+    return u32(attributes(answer[12:])[15]) == LOCAL
 
 
 def _rule(message: memoryview) -> PolicyRule:

@@ -16,17 +16,17 @@ LEGACY_TOS = 0x1C
 
 
 def search(
-    view: View, key: NamespaceId, table: int, query: "Query", rule: PolicyRule, skipped: list[Route]
+    view: View, key: NamespaceId, searched: tuple[int, ...], query: "Query", rule: PolicyRule, skipped: list[Route]
 ) -> tuple[Way, ...]:
-    """What the table may answer, () for nothing; `throw` and what the rule suppresses are nothing too.
+    """What the tables, which are one trie, may answer, () for nothing; `throw` and what the rule suppresses are nothing too.
 
     skipped gets the routes that would have answered, were they not dead.
     """
     missed = -1
-    for routes in tables(view, key).covering(4, table, query.destination):
+    for routes in tables(view, key).covering(4, searched, query.destination):
         if prefix(routes[0].destination)[0] == missed:
             continue
-        for route in sorted(routes, key=lambda one: (-one.tos, one.priority)):
+        for route in sorted(routes, key=lambda one: (-one.table, -one.tos, one.priority)):
             if route.tos and route.tos != query.tos & LEGACY_TOS:
                 continue
             if route.type == "throw":

@@ -43,16 +43,27 @@ def search(
 
 
 def _leaves(view: View, key: NamespaceId, table: int, query: "Query") -> Iterator[list[Route]]:
-    """The routes of each node on the way back up (fib6_backtrack): destination first, then the source prefix."""
-    for routes in tables(view, key).covering(6, table, query.destination):
-        fitting = [route for route in routes if source_matches(route, query.source)]
-        fitting.sort(key=_source_length, reverse=True)
-        for _, group in groupby(fitting, key=_source_length):
-            yield sorted(group, key=lambda route: route.priority)
+    """The routes of each node in the order in which they are asked (fib6_node_lookup, then fib6_backtrack).
+
+    A destination's source-specific routes come before its plain ones. Unless the search began further down, plain routes
+    beside source-specific ones of which none fits are passed by; those of ::/0 never are.
+    """
+    begun = False
+    for routes in tables(view, key).covering(6, (table,), query.destination):
+        sourced = [route for route in routes if route.source]
+        plain = [route for route in routes if not route.source]
+        fitting = sorted((route for route in sourced if source_matches(route, query.source)), key=_source_length)
+        if sourced and not fitting and not begun and prefix(routes[0].destination)[2]:
+            continue
+        for _, group in groupby(reversed(fitting), key=_source_length):
+            yield sorted(reversed(list(group)), key=lambda route: route.priority)
+        if plain:
+            yield sorted(plain, key=lambda route: route.priority)
+        begun = True
 
 
 def _source_length(route: Route) -> int:
-    return prefix(route.source)[2] if route.source else 0
+    return prefix(route.source)[2]
 
 
 def _select(view: View, key: NamespaceId, routes: list[Route], query: "Query", *, reachable: bool) -> Way | None:

@@ -15,8 +15,6 @@ from netdoctor.walk.packet import ICMP, ICMP6, Packet
 from netdoctor.walk.tables import ERRORS, LOCAL, MAIN, TABLE_NAMES, Way, rules_in_order, tables
 from netdoctor.walk.view import CannotTell, View
 
-STANDARD_RULES = ((0, LOCAL), (32766, MAIN), (32767, 253))
-
 
 class Query(NamedTuple):
     """What the lookup looks at (struct flowi4/flowi6). in_device "" means a packet of our own (iif lo).
@@ -72,7 +70,7 @@ def query_out(packet: Packet) -> Query:
 def lookup(view: View, key: NamespaceId, query: Query) -> Lookup:
     """Policy rules in priority order, each table by its longest prefix (fib_rules_lookup). Raises CannotTell, Lacking."""
     rules = rules_in_order(view, key, query.family)
-    _refuse_merged(view, key, query, rules)
+    merged = query.family == 4 and not view.custom_rules(key)
     fell_through: list[PolicyRule] = []
     skipped: list[Route] = []
     place = 0
@@ -87,8 +85,7 @@ def lookup(view: View, key: NamespaceId, query: Query) -> Lookup:
             return _on_link(query, Lookup(rule.action, None, None, rule, tuple(fell_through), tuple(skipped)))
         elif rule.action == "lookup":
             table = _vrf_table(view, key, query) if rule.l3mdev else rule.table
-            search = fib4.search if query.family == 4 else fib6.search
-            ways = search(view, key, table, query, rule, skipped)
+            ways = _search(view, key, table, query, rule, skipped, merged=merged)
             if ways:
                 ways = tuple(_learned(view, key, way, query) for way in ways)
                 route, hop = ways[0]
@@ -99,37 +96,23 @@ def lookup(view: View, key: NamespaceId, query: Query) -> Lookup:
     return _on_link(query, Lookup("none", None, None, None, tuple(fell_through), tuple(skipped)))
 
 
+def _search(
+    view: View, key: NamespaceId, table: int, query: Query, rule: PolicyRule, skipped: list[Route], *, merged: bool
+) -> tuple[Way, ...]:
+    """One rule's table. Until a namespace's first own rule IPv4's local and main tables are one trie (fib_unmerge)."""
+    if query.family == 6:
+        return fib6.search(view, key, table, query, rule, skipped)
+    if merged and table in (LOCAL, MAIN):
+        return fib4.search(view, key, (LOCAL, MAIN), query, rule, skipped) if table == MAIN else ()
+    return fib4.search(view, key, (table,), query, rule, skipped)
+
+
 def _on_link(query: Query, found: Lookup) -> Lookup:
     """A packet of our own bound to a device goes out there even without an IPv4 route (ip_route_output_key_hash_rcu)."""
     refused = found.type == "none" or found.type in ERRORS
     if not refused or query.family == 6 or query.in_device or not query.out_device:
         return found
     return found._replace(type="on-link")
-
-
-def _refuse_merged(view: View, key: NamespaceId, query: Query, rules: tuple[PolicyRule, ...]) -> None:
-    """Until the first own rule IPv4's local and main tables are one trie, and then for good two: nothing shows which.
-
-    It makes a difference where a route in main is longer than one in local over the same address.
-    """
-    if query.family == 6 or not standard_rules(rules):
-        return
-    held = tables(view, key)
-    in_local = next(held.covering(4, LOCAL, query.destination), None)
-    if in_local is None or in_local[0].destination.endswith("/32"):
-        return
-    in_main = next(held.covering(4, MAIN, query.destination), None)
-    if in_main and int(in_main[0].destination.rpartition("/")[2]) > int(in_local[0].destination.rpartition("/")[2]):
-        what = f"{in_local[0].destination} of table local or {in_main[0].destination} of table main"
-        raise CannotTell(f"which of {what} is asked first for {query.destination}", key)
-
-
-def standard_rules(rules: tuple[PolicyRule, ...]) -> bool:
-    """True when these are the three that every namespace begins with."""
-    plain = tuple(
-        PolicyRule(family=4, priority=priority, table=table) for priority, table in STANDARD_RULES
-    )  # fmt: skip
-    return rules == plain
 
 
 def _learned(view: View, key: NamespaceId, way: Way, query: Query) -> Way:
@@ -217,11 +200,11 @@ def address_type(view: View, key: NamespaceId, address: str, device: str = "") -
 
     device: routes of other devices do not count, so that another device's address is unicast.
     """
-    if address == "255.255.255.255" or address.startswith("0."):
+    if address in ("255.255.255.255", "0.0.0.0"):
         return "broadcast"
     if is_multicast(address):
         return "multicast"
-    routes = next(tables(view, key).covering(6 if ":" in address else 4, LOCAL, address), None)
+    routes = next(tables(view, key).covering(6 if ":" in address else 4, (LOCAL,), address), None)
     if routes is None or (device and device not in {view.device_name(key, hop.index) for hop in routes[0].next_hops}):
         return "unicast"
     return routes[0].type

@@ -1,9 +1,11 @@
 """Which source address the kernel gives a packet of its own (inet_select_addr, ipv6_dev_get_saddr; RFC 6724)."""
 
+from collections.abc import Callable
+
 from netdoctor.model.network import Address, Link, Route
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import PREFIX_BITS, common_bits, contains, is_multicast, number
-from netdoctor.walk.view import View
+from netdoctor.walk.view import CannotTell, View
 
 SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 LINK_SCOPE, GLOBAL_SCOPE = 2, 14
@@ -25,12 +27,22 @@ def select_source(
         return route.preferred_source
     if family == 6:
         return _select6(view, key, device, towards)
-    return _select4(view, key, device, towards if ":" not in towards else "", route.scope if route else scope)
+    near = towards if ":" not in towards else ""
+    chosen = _select4(view, key, device, near, SCOPES.get(route.scope if route else scope, 0))
+    if route and route.next_hop_id:
+        gateway = any(hop.index == device and hop.gateway for hop in route.next_hops)
+        if chosen != _select4(view, key, device, near, SCOPES["link"] - gateway):
+            raise CannotTell(
+                f"which source address goes with next-hop object {route.next_hop_id}: it hangs on the past", key
+            )
+    return chosen
 
 
-def _select4(view: View, key: NamespaceId, device: int, towards: str, scope: str) -> str:
-    """inet_select_addr: the device's address on the gateway's subnet, its first one, else any device's."""
-    limit = SCOPES.get(scope, 0)
+def _select4(view: View, key: NamespaceId, device: int, towards: str, limit: int) -> str:
+    """inet_select_addr: the device's address on the gateway's subnet, its first one, else any device's.
+
+    A next-hop object remembers what was chosen when it was made, by a scope of its own (nh_create_ipv4).
+    """
     owned = [one for one in view.addresses(key) if one.family == 4]
     local = view.conf_or(key, view.device_name(key, device), "route_localnet") if device else False
     ceiling = SCOPES["link" if local else "host"]
@@ -69,27 +81,34 @@ def _select6(view: View, key: NamespaceId, device: int, towards: str) -> str:
         and (one.index == device or not (here_only and device))
         and ("tentative" not in one.flags or "optimistic" in one.flags)
     ]
-    best = max(candidates, key=lambda one: _rank(view, key, one, link, towards), default=None)
-    return best.local if best else ""
+    for rule in _rules(view, key, link, towards):
+        if len(candidates) < 2:
+            break
+        marks = [rule(one) for one in candidates]
+        candidates = [one for one, mark in zip(candidates, marks, strict=True) if mark == max(marks)]
+    return candidates[0].local if candidates else ""
 
 
-def _rank(view: View, key: NamespaceId, one: Address, link: Link | None, towards: str) -> tuple[int, ...]:
-    """ipv6_get_saddr_eval, rule by rule: itself, scope, preferred, device, label, privacy, ORCHID, prefix."""
-    scope, wanted = _scope(one.local), _scope(towards)
-    own = view.device_name(key, one.index)
-    temporary = "temporary" in one.flags
-    tempting = view.conf(key, 6, own, "use_tempaddr") >= 2
-    orchid = contains("2001:10::/28", one.local) == contains("2001:10::/28", towards)
+def _rules(view: View, key: NamespaceId, link: Link | None, towards: str) -> tuple[Callable[[Address], int], ...]:
+    """ipv6_get_saddr_eval: itself, scope, preferred, device, label, privacy, ORCHID, prefix, not optimistic; more is better."""
+    wanted = _scope(towards)
+    device = link.index if link else 0
+    label = _label(view, key, towards, device)
+    orchid = contains("2001:10::/28", towards)
+
+    def own(one: Address) -> str:
+        return view.device_name(key, one.index)
+
     return (
-        one.local == towards,
-        -scope if scope >= wanted else scope - 128,
-        not _avoided(view, key, one, own),
-        link is None or one.index == link.index,
-        _label(view, key, one.local, one.index) == _label(view, key, towards, link.index if link else 0),
-        temporary == tempting,
-        orchid,
-        min(common_bits(one.local, towards), one.prefix_length) if towards else 0,
-        "optimistic" not in one.flags,
+        lambda one: one.local == towards,
+        lambda one: -_scope(one.local) if _scope(one.local) >= wanted else _scope(one.local) - 128,
+        lambda one: not _avoided(view, key, one, own(one)),
+        lambda one: not device or one.index == device,
+        lambda one: _label(view, key, one.local, one.index) == label,
+        lambda one: ("temporary" in one.flags) == (view.conf(key, 6, own(one), "use_tempaddr") >= 2),
+        lambda one: contains("2001:10::/28", one.local) == orchid,
+        lambda one: min(common_bits(one.local, towards), one.prefix_length) if towards else 0,
+        lambda one: "optimistic" not in one.flags,
     )
 
 

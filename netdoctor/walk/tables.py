@@ -28,7 +28,9 @@ class Tables:
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
         self.learned: dict[str, list[Route]] = {}
-        self.local_by_hand = any(route.type == "local" and route.protocol != "kernel" for route in routes)
+        self.local_by_hand = any(
+            route.family == 4 and route.type == "local" and route.protocol != "kernel" for route in routes
+        )
         self._leaves: dict[tuple[int, int], dict[int, dict[str, list[Route]]]] = {}
         for route in routes:
             if route.cached:
@@ -40,17 +42,14 @@ class Tables:
             lengths = self._leaves.setdefault((route.family, route.table), {})
             lengths.setdefault(int(length), {}).setdefault(f"{network}/{length}", []).append(route)
 
-    def covering(self, family: int, table: int, address: str) -> Iterator[list[Route]]:
+    def covering(self, family: int, searched: tuple[int, ...], address: str) -> Iterator[list[Route]]:
         """The routes of each prefix over the address, the longest prefix first, each in the kernel's order."""
-        lengths = self._leaves.get((family, table), {})
-        for length in sorted(lengths, reverse=True):
-            found = lengths[length].get(network_of(address, length))
-            if found:
-                yield found
-
-    def longest_of(self, family: int, table: int) -> int:
-        """The longest prefix length of a table, -1 when it is empty."""
-        return max(self._leaves.get((family, table), {}), default=-1)
+        found = [leaves for table in searched if (leaves := self._leaves.get((family, table)))]
+        for length in sorted({length for leaves in found for length in leaves}, reverse=True):
+            network = network_of(address, length)
+            routes = [route for leaves in found for route in leaves.get(length, {}).get(network, ())]
+            if routes:
+                yield routes
 
 
 class _Held:

@@ -6,11 +6,11 @@ from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import contains, is_loopback, is_multicast
 from netdoctor.walk.packet import ICMP, ICMP6, Packet
-from netdoctor.walk.routing import Lookup, Query, lookup, standard_rules
+from netdoctor.walk.routing import Lookup, Query, lookup
 from netdoctor.walk.tables import rules_in_order, tables
 from netdoctor.walk.view import CannotTell, View
 
-EVERYBODY = "255.255.255.255"
+EVERYBODY, NOBODY = "255.255.255.255", "0.0.0.0"
 
 
 class Refusal(NamedTuple):
@@ -46,12 +46,10 @@ def martian(view: View, key: NamespaceId, device: str, packet: Packet) -> str:
     source, destination = packet.source, packet.destination
     if is_multicast(source) or source == EVERYBODY:
         return "source"
-    if destination == EVERYBODY or source == destination == "0.0.0.0":
+    if destination == EVERYBODY or source == destination == NOBODY:
         return ""
-    if source.startswith("0."):
-        return "source"
-    if destination.startswith("0."):
-        return "destination"
+    if NOBODY in (source, destination):
+        return "source" if source == NOBODY else "destination"
     if view.conf_or(key, device, "route_localnet"):
         return ""
     if is_loopback(destination):
@@ -71,7 +69,7 @@ def refuse_source(view: View, key: NamespaceId, device: str, packet: Packet, out
 
     out_device: where the packet is to leave again, "" when it is for this namespace.
     """
-    if packet.family != 4 or device == "lo" or packet.source == "0.0.0.0":
+    if packet.family != 4 or device == "lo" or packet.source == NOBODY:
         return None
     mode = view.conf_max(key, device, "rp_filter")
     accept_local = view.conf_or(key, device, "accept_local")
@@ -81,11 +79,11 @@ def refuse_source(view: View, key: NamespaceId, device: str, packet: Packet, out
     mark = packet.mark if view.conf_or(key, device, "src_valid_mark") else 0
     back = lookup(view, key, _reverse(view, key, packet, mark, out_device))
     full = _judge_reverse(view, key, device, back, mode, accept_local)
-    if not quick or not standard_rules(rules_in_order(view, key, 4)) or tables(view, key).local_by_hand:
+    if not quick or view.custom_rules(key) or tables(view, key).local_by_hand:
         return full
     short = Refusal("own-address") if view.local_addresses(key, packet.source) else None
     if (short is None) != (full is None):
-        why = f"whether {packet.source} is looked up in the tables or among the addresses: it hangs on rules long gone"
+        why = f"whether {packet.source} is looked up in the tables or among the addresses: it hangs on routes long gone"
         raise CannotTell(why, key, device)
     return short
 

@@ -93,6 +93,17 @@ class View:
     def rules(self, key: NamespaceId) -> tuple[PolicyRule, ...]:
         return self.known(key, self.namespace(key).rules, "policy rules")
 
+    def custom_rules(self, key: NamespaceId) -> bool:
+        """True when IPv4's local table is searched before main, not together with it (fib_has_custom_rules).
+
+        Where it could not be read, the rules that stand now tell: tables made one are the rule.
+        """
+        found = self.namespace(key).custom_rules
+        if not isinstance(found, Unknown):
+            return found
+        standard = [(rule.priority, rule.table) for rule in self.rules(key) if rule.family == 4]
+        return standard != [(0, 255), (32766, 254), (32767, 253)]
+
     def labels(self, key: NamespaceId) -> tuple[AddressLabel, ...]:
         """IPv6's address labels where somebody changed them, the longest prefix first."""
         return self.known(key, self.namespace(key).labels, "address labels")
