@@ -1,7 +1,6 @@
 """One IPv6 table searched (net/ipv6/route.c: fib6_table_lookup, rt6_select, find_rr_leaf, fib6_select_path)."""
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from netdoctor.model.network import NextHop, PolicyRule, Route
@@ -52,14 +51,18 @@ def _leaves(view: View, key: NamespaceId, table: int, query: "Query") -> Iterato
     for routes in tables(view, key).covering(6, (table,), query.destination):
         sourced = [route for route in routes if route.source]
         plain = [route for route in routes if not route.source]
-        fitting = sorted((route for route in sourced if source_matches(route, query.source)), key=_source_length)
+        fitting = [route for route in sourced if source_matches(route, query.source)]
         if sourced and not fitting and not begun and prefix(routes[0].destination)[2]:
             continue
-        for _, group in groupby(reversed(fitting), key=_source_length):
-            yield sorted(reversed(list(group)), key=lambda route: route.priority)
+        for length in sorted({_source_length(route) for route in fitting}, reverse=True):
+            yield _by_metric([route for route in fitting if _source_length(route) == length])
         if plain:
-            yield sorted(plain, key=lambda route: route.priority)
+            yield _by_metric(plain)
         begun = True
+
+
+def _by_metric(routes: list[Route]) -> list[Route]:
+    return sorted(routes, key=lambda route: route.priority)
 
 
 def _source_length(route: Route) -> int:

@@ -27,38 +27,37 @@ def select_source(
         return route.preferred_source
     if family == 6:
         return _select6(view, key, device, towards)
-    near = towards if ":" not in towards else ""
-    chosen = _select4(view, key, device, near, SCOPES.get(route.scope if route else scope, 0))
+    return _chosen4(view, key, device, towards if ":" not in towards else "", route, scope)
+
+
+def _chosen4(view: View, key: NamespaceId, device: int, towards: str, route: Route | None, scope: str) -> str:
+    """inet_select_addr. Raises CannotTell where the next hop remembers what was chosen under other circumstances.
+
+    A next-hop object chose by a scope of its own (nh_create_ipv4); host addresses count while route_localnet is on.
+    """
+    limit = SCOPES.get(route.scope if route else scope, 0)
+    found = _select4(view, key, device, towards, limit)
+    others = {found}
     if route and route.next_hop_id:
         gateway = any(hop.index == device and hop.gateway for hop in route.next_hops)
-        if chosen != _select4(view, key, device, near, SCOPES["link"] - gateway):
-            raise CannotTell(
-                f"which source address goes with next-hop object {route.next_hop_id}: it hangs on the past", key
-            )
-    return chosen
+        others.add(_select4(view, key, device, towards, SCOPES["link"] - gateway))
+    if device and view.conf_or(key, view.device_name(key, device), "route_localnet"):
+        local = _select4(view, key, device, towards, limit, SCOPES["link"])
+        others, found = ({*others, local}, found) if route else ({local}, local)
+    if len(others) > 1:
+        where = f"from {view.device_name(key, device)}"
+        raise CannotTell(f"which source address goes {where}: {' or '.join(sorted(others))} hangs on the past", key)
+    return found
 
 
-def _select4(view: View, key: NamespaceId, device: int, towards: str, limit: int) -> str:
-    """inet_select_addr: the device's address on the gateway's subnet, its first one, else any device's.
-
-    A next-hop object remembers what was chosen when it was made, by a scope of its own (nh_create_ipv4).
-    """
-    owned = [one for one in view.addresses(key) if one.family == 4]
-    local = view.conf_or(key, view.device_name(key, device), "route_localnet") if device else False
-    ceiling = SCOPES["link" if local else "host"]
-    here = [
-        one
-        for one in owned
-        if one.index == device and "secondary" not in one.flags and min(SCOPES.get(one.scope, 0), ceiling) <= limit
-    ]
+def _select4(view: View, key: NamespaceId, device: int, towards: str, limit: int, ceiling: int = 254) -> str:
+    """The device's address on the gateway's subnet, its first one, else any device's; by scope, host at most `ceiling`."""
+    owned = [one for one in view.addresses(key) if one.family == 4 and "secondary" not in one.flags]
+    here = [one for one in owned if one.index == device and min(SCOPES.get(one.scope, 0), ceiling) <= limit]
     near = next((one for one in here if towards and _on_link(one, towards)), None)
     if near or here:
         return (near or here[0]).local
-    elsewhere = (
-        one
-        for one in owned
-        if "secondary" not in one.flags and one.scope != "link" and SCOPES.get(one.scope, 0) <= limit
-    )
+    elsewhere = (one for one in owned if one.scope != "link" and SCOPES.get(one.scope, 0) <= limit)
     return next((one.local for one in elsewhere), "")
 
 
