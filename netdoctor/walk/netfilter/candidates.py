@@ -34,8 +34,8 @@ Question = tuple[str, bytes | Expressions, int, int]
 """("loaded", expressions, register, length): what nf_tables expressions load into a register, its first bytes.
 (field of the header, mask, 0, 0): for xtables."""
 Condition = tuple[Question, bytes]
-Known = dict[int, tuple[Expressions, list[Condition]]]
-"""id of a rule's expressions -> those expressions, which stay in being with it, and their conditions."""
+Known = dict[int, tuple[Expressions, Condition | None]]
+"""id of a rule's expressions -> those expressions, which stay in being with it, and what the rule is filed under."""
 PROTOCOL: Question = ("protocol", b"", 0, 0)
 PORT: Question = ("port", b"", 0, 0)
 
@@ -90,14 +90,23 @@ def _index_of(chain: Chain, rules: tuple[Rule, ...]) -> Index:
 def made_index(rules: tuple[Rule, ...], known: Known) -> Index:
     """Files each rule under that of its conditions which differs most from rule to rule.
 
-    known: what was found of rules before, in this chain or in one that it was edited from; it is added to.
+    known: where rules were filed before, in this chain or in one that it was edited from; it is added to.
     """
-    conditions = []
-    for rule in rules:
-        found = known.get(id(rule.expressions))
-        if found is None:
-            found = known[id(rule.expressions)] = (rule.expressions, conditions_of(rule.expressions))
-        conditions.append(found[1])
+    _choose([rule.expressions for rule in rules if id(rule.expressions) not in known], known)
+    always: list[int] = []
+    filed: dict[Question, dict[bytes, list[int]]] = {}
+    for place, rule in enumerate(rules):
+        chosen = known[id(rule.expressions)][1]
+        if chosen is None:
+            always.append(place)
+        else:
+            filed.setdefault(chosen[0], {}).setdefault(chosen[1], []).append(place)
+    return Index(tuple(always), filed)
+
+
+def _choose(unfiled: list[Expressions], known: Known) -> None:
+    """The most telling condition of each, as a sample of them shows."""
+    conditions = [conditions_of(each) for each in unfiled]
     values: defaultdict[Question, set[bytes]] = defaultdict(set)
     for several in conditions[:: 1 + len(conditions) // SAMPLED]:
         for question, value in several:
@@ -107,15 +116,8 @@ def made_index(rules: tuple[Rule, ...], known: Known) -> Index:
     def telling(one: Condition) -> int:
         return differ.get(one[0], 0)
 
-    always: list[int] = []
-    filed: defaultdict[Question, dict[bytes, list[int]]] = defaultdict(dict)
-    for place, several in enumerate(conditions):
-        if not several:
-            always.append(place)
-            continue
-        question, value = several[0] if len(several) == 1 else max(several, key=telling)
-        filed[question].setdefault(value, []).append(place)
-    return Index(tuple(always), dict(filed))
+    for expressions, several in zip(unfiled, conditions, strict=True):
+        known[id(expressions)] = expressions, max(several, key=telling, default=None)
 
 
 def conditions_of(expressions: Expressions) -> list[Condition]:
