@@ -8,6 +8,7 @@ from netdoctor.walk.packet import Packet
 from netdoctor.walk.route_text import route_text, rule_text
 from netdoctor.walk.routing import Lookup
 from netdoctor.walk.tables import MAIN
+from netdoctor.walk.worlds import FORK
 
 if TYPE_CHECKING:
     from netdoctor.walk.walker import Walker
@@ -51,6 +52,21 @@ def route_step(walker: "Walker", key: NamespaceId, packet: Packet, found: Lookup
     walker.trail.add(
         walker.trail.step("route", key, "pass", text, *because, device=device, packet=str(packet), facts=facts)
     )
+
+
+def chosen_way(walker: "Walker", key: NamespaceId, packet: Packet, found: Lookup) -> Lookup:
+    """The lookup by one of its ways: where there are several, by the one that this world takes."""
+    if walker.world is None or len(found.ways) < 2:
+        return found
+    view = walker.view
+    told = tuple(
+        f"{'via ' + way.hop.gateway + ' ' if way.hop and way.hop.gateway else ''}"
+        f"by {view.device_name(key, way.hop.index) if way.hop else way.route.type}"
+        for way in found.ways
+    )
+    taken, number = walker.world.turn(key, packet.destination, told)
+    walker.trail.add(walker.trail.step("route", key, "pass", told[taken], packet=str(packet), facts={FORK: number}))
+    return found.by(found.ways[taken])
 
 
 def route_because(walker: "Walker", key: NamespaceId, found: Lookup) -> tuple[Because, ...]:

@@ -180,7 +180,7 @@ class Walker:
         loopback = local_device(self.view, key)
         if is_loopback(packet.destination) and loopback is not None and not loopback.up:
             self.trail.dies(down_step(self.view, self.trail, key, loopback))
-        found = lookup(self.view, key, query_out(packet))
+        found = route_steps.chosen_way(self, key, packet, lookup(self.view, key, query_out(packet)))
         route_steps.route_step(self, key, packet, found)
         return found
 
@@ -337,6 +337,7 @@ class Walker:
         """ip_forward and ip6_forward: allowed at all, a route, a believable source, IPsec policies, TTL, size, FORWARD."""
         if packet.family == 4:
             refusals.refuse_forwarding(self, key, device, packet)
+        found = route_steps.chosen_way(self, key, packet, found)
         route_steps.route_step(self, key, packet, found)
         if packet.family == 6:
             refusals.refuse_forwarding(self, key, device, packet)

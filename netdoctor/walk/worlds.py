@@ -1,4 +1,4 @@
-"""The worlds that doubtful rules leave open, and what a flow's fate in all of them comes to."""
+"""The worlds that doubtful rules and several next hops leave open, and what a flow's fate in all of them comes to."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -35,13 +35,22 @@ class Fork(NamedTuple):
     taken: int
 
 
+class Turn(NamedTuple):
+    """A route with several next hops, told as text, and which of them one world takes: a hash that nobody knows picks it."""
+
+    namespace: NamespaceId
+    destination: str
+    ways: tuple[str, ...]
+    taken: int
+
+
 class World:
     """One run of the walk: what it chooses at the forks it comes to."""
 
     def __init__(self, choices: Choices, settled: Settled) -> None:
         self.choices = choices
         self.settled = settled
-        self.forks: list[Fork] = []
+        self.forks: list[Fork | Turn] = []
 
     def take(self, namespace: NamespaceId, base: BaseChain, ways: tuple[ChainResult, ...]) -> tuple[ChainResult, str]:
         """The way this world goes, and the fork's number as its step carries it."""
@@ -49,12 +58,18 @@ class World:
         self.forks.append(Fork(namespace, base, ways, taken))
         return ways[taken], str(len(self.forks) - 1)
 
+    def turn(self, namespace: NamespaceId, destination: str, ways: tuple[str, ...]) -> tuple[int, str]:
+        """Which of a route's next hops this world takes, and the fork's number as its step carries it."""
+        taken = self.choices.choose(len(ways))
+        self.forks.append(Turn(namespace, destination, ways, taken))
+        return taken, str(len(self.forks) - 1)
+
 
 class Walked(NamedTuple):
     """One world's end. `path`: what it took at each fork."""
 
     trip: RoundTrip
-    forks: tuple[Fork, ...]
+    forks: tuple[Fork | Turn, ...]
 
     @property
     def path(self) -> tuple[int, ...]:
@@ -115,9 +130,14 @@ def _fork_step(main: Walked, number: int, worlds: list[Walked], attributed: Call
         and world.path[number] != main.path[number]
     ]
     dying = next((world for world in others if world.trip.fatal is not None), None)
-    if dying is not None and main.trip.fatal is None:
-        return _doubt(fork, dying.forks[number], attributed(dying.trip).fatal or dying.trip.fatal)
-    rule, why = _question(fork, others[0].forks[number] if others else fork)
+    fatal = (attributed(dying.trip).fatal or dying.trip.fatal) if dying and main.trip.fatal is None else None
+    other = (dying or others[0]).forks[number] if others else fork
+    if isinstance(fork, Turn) or isinstance(other, Turn):
+        assert isinstance(fork, Turn) and isinstance(other, Turn)
+        return _turn_step(fork, other, fatal, dies=main.trip.fatal is not None)
+    if fatal is not None:
+        return _doubt(fork, other, fatal)
+    rule, why = _question(fork, other)
     walked = len({world.path[number] for world in others}) + 1
     because = (Because(kind="rule", namespace=fork.namespace, text=rule.text),)
     if walked < len(fork.ways) and main.trip.fatal is None:
@@ -128,9 +148,20 @@ def _fork_step(main: Walked, number: int, worlds: list[Walked], attributed: Call
     return Step(kind="hook", namespace=fork.namespace, outcome="pass", summary=summary, because=because)
 
 
-def _doubt(here: Fork, there: Fork, fatal: Step | None) -> Step:
+def _turn_step(here: Turn, there: Turn, fatal: Step | None, *, dies: bool) -> Step:
+    """ "Depends on which next hop is taken", told as what stops the packet there; else that it makes no difference."""
+    because = Because(kind="route", namespace=here.namespace, text=f"{here.destination} {' or '.join(here.ways)}")
+    if fatal is not None:
+        summary = f"depends on which next hop the kernel takes to {here.destination}: {there.ways[there.taken]}, {fatal.summary}"
+        facts = fatal.facts | {"why": f"a hash of the flow picks one of {len(here.ways)} next hops"}
+        return replace(fatal, outcome="unknown", summary=summary, facts=facts, because=(*fatal.because, because))
+    either = "the packet dies either way" if dies else "the packet gets through either way"
+    summary = f"{here.destination} goes {' or '.join(here.ways)}, by a hash of the flow; {either}"
+    return Step(kind="route", namespace=here.namespace, outcome="pass", summary=summary, because=(because,))
+
+
+def _doubt(here: Fork, there: Fork, fatal: Step) -> Step:
     """ "Depends on rule N": told as what stops the packet on the other way, so that its check can tell the repair."""
-    assert fatal is not None
     rule, why = _question(here, there)
     met = next((one.met for one in there.ways[there.taken].assumed if one.rule == rule), True)
     same = fatal.kind == "hook" and (fatal.facts.get("chain"), fatal.facts.get("line")) == (rule.chain, str(rule.line))
