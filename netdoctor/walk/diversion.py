@@ -30,8 +30,13 @@ def turned(walker: "Walker", diverted: Diverted) -> Turned:
     point, packet = diverted.point, diverted.packet
     bridge, port = walker.view.link(point.namespace, point.device), walker.view.link(point.namespace, point.in_port)
     assert bridge is not None and port is not None
-    mac = _next_mac(walker, point.namespace, bridge, packet) if diverted.readdressed else packet.destination_mac
-    packet = replace(packet, destination_mac=mac, link_type=PACKET_HOST if mac == bridge.mac else packet.link_type)
+    mac = packet.destination_mac
+    if diverted.readdressed:
+        mac = _next_mac(walker, point.namespace, bridge, packet)
+        if mac == bridge.mac:
+            packet = replace(packet, destination_mac=mac, link_type=PACKET_HOST)
+        packet = walker.filters.bridging.late_prerouting(walker.trail, point, packet)
+    packet = replace(packet, destination_mac=mac)
     spread = Spread(walker.view, walker.trail, Frame(packet.source_mac, mac))
     end = next(spread.switched(point.namespace, bridge, port), None)
     if end is None:

@@ -85,6 +85,7 @@ class BridgedBox(Box):
     def __init__(self, world: World) -> None:
         super().__init__(world, ("ns1", "ns2", "ns3", "inet"))
         self.bridge_mac = _mac(world, "host", "br0")
+        self.disturbed = False
 
     def mac(self, role: str) -> str:
         """The MAC of a container's end."""
@@ -101,11 +102,16 @@ class BridgedBox(Box):
         self.injectors[frame.wire].send(front + struct.pack("!H", packet.ether_type) + body)
 
     def met(self) -> Iterator[tuple[int, Seen]]:
-        """As a box has it, and ARP: its operation is the kind there. Errors are left out."""
+        """As a box has it, and ARP: its operation is the kind there. Errors are left out, but noted as `disturbed`."""
         for role, tap in self.taps.items():
             for raw, address in _all_of(tap):
-                if address[2] != OUTGOING and (seen := _read(raw, f"{role}:{address[0]}", address[1])) is not None:
-                    yield tag_of(raw), seen
+                seen = _read(raw, f"{role}:{address[0]}", address[1])
+                if address[2] == OUTGOING or seen is None:
+                    continue
+                if (seen.protocol, seen.kind) in REFUSALS:
+                    self.disturbed = True
+                    continue
+                yield tag_of(raw), seen
         taps, self.taps = self.taps, {}
         yield from super().met()
         self.taps = taps
@@ -113,8 +119,7 @@ class BridgedBox(Box):
 
 def _read(raw: bytes, place: str, ether_type: int) -> Seen | None:
     if ether_type != ARP_ETHER_TYPE:
-        seen = read(raw, place)
-        return seen if seen is None or (seen.protocol, seen.kind) not in REFUSALS else None
+        return read(raw, place)
     if len(raw) < ARP.size:
         return None
     *_, operation, _, source, _, destination = ARP.unpack_from(raw)

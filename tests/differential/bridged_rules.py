@@ -14,13 +14,13 @@ MASQUERADE_6 = "-A POSTROUTING -s 2001:db8::1 -j MASQUERADE"
 CHAINS = {
     "netdev": ("ingress", "egress"),
     "bridge": ("prerouting", "input", "forward", "output", "postrouting"),
-    "arp": ("input", "output", "forward"),
+    "arp": ("input", "output"),
     "ip": ("prerouting", "input", "forward", "postrouting"),
     "ip6": ("prerouting", "input", "forward", "postrouting"),
     "inet": ("prerouting", "forward", "postrouting", "ingress"),
 }
 PRIORITIES = {
-    "netdev": (-500, -1, 0, 1, 10), "bridge": (-300, -200, -1, 0, 1, 100, 300), "arp": (-1, 0, 5),
+    "netdev": (-500, -1, 0, 1, 10), "bridge": (-300, -200, -1, 1, 100, 300), "arp": (-1, 0, 5),
     "ip": (-310, -250, -150, 0, 10), "ip6": (-310, -250, -150, 0, 10), "inet": (-310, -250, -150, 0, 10),
 }  # fmt: skip
 
