@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from netdoctor.model.expression import Payload, PayloadBase, PayloadSet
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 
-from .headers import ETHERTYPE_ARP, link_header, network_header, transport_header
+from .headers import ETHERTYPE_ARP, link_header, network_header, network_length, packet_bytes, tcp_options
 from .registers import Bits, hidden_bits
 from .state import Outcome, State
 
@@ -57,15 +57,27 @@ def header_of(packet: Packet, base: PayloadBase) -> Bits | None:
     match base:
         case "link":
             return link_header(packet)
-        case "network" if packet.ether_type in (*IP_TYPES, ETHERTYPE_ARP):
+        case "network" if packet.ether_type == ETHERTYPE_ARP:
             return network_header(packet)
+        case "network" if packet.ether_type in IP_TYPES:
+            return packet_bytes(packet)
         case "network":
             return hidden_bits(0, f"packets of ether type {packet.ether_type:#06x} are not modelled")
         case "transport":
-            return transport_header(packet) if packet.ether_type in IP_TYPES else None
-        case "inner" if packet.protocol in (TCP, UDP):
-            return hidden_bits(0, "the packet's contents are not modelled")
+            start = network_length(packet)
+            return packet_bytes(packet).cut(start, packet.length_bytes) if packet.ether_type in IP_TYPES else None
+        case "inner" if packet.protocol in (TCP, UDP) and packet.ether_type in IP_TYPES:
+            return _inner(packet)
     return None
+
+
+def _inner(packet: Packet) -> Bits:
+    """What follows the transport header, whose length only TCP options can leave open."""
+    options = tcp_options(packet) if packet.protocol == TCP else b""
+    if options is None:
+        return hidden_bits(0, "how long the segment's header is, is not known")
+    start = network_length(packet) + (UDP_BYTES if packet.protocol == UDP else TCP_BYTES + len(options))
+    return packet_bytes(packet).cut(start, packet.length_bytes)
 
 
 def _room(packet: Packet, base: PayloadBase) -> int:
@@ -78,7 +90,8 @@ def _room(packet: Packet, base: PayloadBase) -> int:
             return packet.length_bytes
         case "transport":
             return packet.length_bytes - head
-    return packet.length_bytes - head - (UDP_BYTES if packet.protocol == UDP else TCP_BYTES)
+    options = tcp_options(packet) if packet.protocol == TCP else b""
+    return packet.length_bytes - head - (UDP_BYTES if packet.protocol == UDP else TCP_BYTES + len(options or b""))
 
 
 def payload_set(state: State, expression: PayloadSet) -> Outcome:

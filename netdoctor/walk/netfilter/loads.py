@@ -5,7 +5,7 @@ from netdoctor.model.network import Socket
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import TCP
 
-from .headers import SYN
+from .headers import SYN, tcp_options
 from .jhash import jhash
 from .registers import Bits, hidden_bits, small, u32
 from .state import Outcome, State
@@ -120,10 +120,30 @@ def exthdr(state: State, expression: Exthdr) -> Outcome:
         return _absent(state, expression)
     if not expression.register:
         return True
+    options = tcp_options(packet) if expression.operation == TCP_OPTION else None
+    if options is not None:
+        return _tcp_option(state, expression, options)
     why = {TCP_OPTION: "TCP options", SCTP_CHUNK: "SCTP chunks"}.get(expression.operation, "DCCP options")
     bits = hidden_bits(max(expression.length, 1), f"{why} are not modelled")
     state.registers.store(expression.register, Bits(b"\0", b"\x01", bits.why) if expression.flags & 1 else bits)
     return True
+
+
+def _tcp_option(state: State, expression: Exthdr, options: bytes) -> Outcome:
+    """nft_exthdr_tcp_eval: kinds 0 and 1 are one byte long, the others say how long they are."""
+    place = 0
+    while place < len(options) - 1:
+        size = 1 if options[place] <= 1 or not options[place + 1] else options[place + 1]
+        if options[place] == expression.type:
+            fits = place + size <= len(options) and expression.offset + expression.length <= size
+            if not fits:
+                break
+            start = place + expression.offset
+            value = b"\x01" if expression.flags & 1 else options[start : start + expression.length]
+            state.registers.store(expression.register, Bits(value))
+            return True
+        place += size
+    return _absent(state, expression)
 
 
 def _absent(state: State, expression: Exthdr) -> Outcome:

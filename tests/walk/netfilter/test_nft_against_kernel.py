@@ -65,6 +65,20 @@ DESTINATIONS = {
 PORTS = (22, 33, 53, 80, 443, 1024, 5353, 60000)
 KINDS = {ICMP: ((8, 0), (0, 0), (3, 4), (5, 1), (13, 0), (11, 0)), ICMP6: ((128, 0), (129, 0), (1, 4), (2, 0), (3, 0))}
 SYN_ACK = 0x12
+OPTIONS = (
+    b"",
+    b"\x02\x04\x05\x50",
+    bytes.fromhex("020405b40402080a0000000100000000") + b"\x01\x03\x03\x07",
+    b"\x01\x01\x12\x02",
+    bytes.fromhex("1e0c0010") + bytes(8),
+    b"\x05\x0a\0\0\0\1\0\0\0\1\0\0",
+    b"\x06\x06\0\0\0\0\x08\x02",
+    b"\x01\x01\x08\x0a\0\0\0\1\0\0\0\1",
+    b"\xff\x04\x05\x06",
+    b"\x22\x02\x13\x02",
+    b"\x02\x03\x01\x01",
+)
+QUOTED = bytes([0x45, 0, 0, 28])
 PATIENCE_S = 2.0
 
 
@@ -111,8 +125,11 @@ class Lab:
         return [rule.packets != old for rule, old in zip(self.rules(), before, strict=True)]
 
     def addressed(self, packet: Packet) -> Packet:
-        """The packet with the MAC address that it is sent to."""
-        return replace(packet, destination_mac=self.links["left"].mac)
+        """The packet with the MAC address that it is sent to and what it carries."""
+        headers = (20 if packet.family == 4 else 40) + {TCP: 20, UDP: 8}.get(packet.protocol, 8)
+        size = packet.length_bytes - headers - len(packet.tcp_options or b"")
+        start = QUOTED if packet.protocol in (ICMP, ICMP6) else b""
+        return replace(packet, destination_mac=self.links["left"].mac, payload=start.ljust(size, b"\0"))
 
     def foretold(self, packet: Packet) -> list[bool | None]:
         rules = self.base.chain.rules
@@ -186,6 +203,7 @@ def first_table(text: str) -> tuple[str, list[str]]:
 
 def is_match(rule: Rule) -> bool:
     verdicts = any(isinstance(each, e.Lookup) and each.destination == 0 for each in rule.expressions)
+    verdicts = verdicts or any(isinstance(each, e.Exthdr) and not each.register for each in rule.expressions)
     return bool(rule.expressions) and not verdicts and all(isinstance(each, MATCHES) for each in rule.expressions)
 
 
@@ -220,9 +238,11 @@ def transport_bytes(packet: Packet, size: int) -> bytes:
     if packet.protocol == UDP:
         return (ports + struct.pack("!HH", size, 0)).ljust(size, b"\0")
     if packet.protocol == TCP:
-        return (ports + struct.pack("!IIBBHHH", 22, 0, 0x50, packet.tcp_flags, 1000, 0, 0)).ljust(size, b"\0")
+        options = packet.tcp_options or b""
+        head = struct.pack("!IIBBHHH", 22, 0, 0x50 + len(options) * 4, packet.tcp_flags, 1000, 0, 0)
+        return (ports + head + options).ljust(size, b"\0")
     head = struct.pack("!BBHHH", packet.icmp_type, packet.icmp_code, 0, packet.icmp_id, 1)
-    return (head + bytes([0x45, 0, 0, 28])).ljust(size, b"\0")
+    return (head + QUOTED).ljust(size, b"\0")
 
 
 def random_packet(choice: random.Random) -> Packet:
@@ -234,6 +254,7 @@ def random_packet(choice: random.Random) -> Packet:
     source, destination = choice.choice(SOURCES[family]), choice.choice(DESTINATIONS[family])
     ports = (0, 0) if echo else (choice.choice((22, choice.randrange(2000, 60000))), choice.choice(PORTS))
     number = choice.randrange(1, 60000) if echo else 0
+    options = choice.choice(OPTIONS) if protocol == TCP else None
     mark = {53: 0x10, 443: 2}.get(ports[1], 0)
     flags = choice.choice((2, 2, 0x10, 0x12, 0x18)) if protocol == TCP else 0
     queried = (protocol in (TCP, UDP) and flags != SYN_ACK) or (kind, code) in ((8, 0), (13, 0), (128, 0))
@@ -251,8 +272,8 @@ def random_packet(choice: random.Random) -> Packet:
     return Packet(
         family=family, source=source, destination=destination, protocol=protocol, source_port=ports[0],
         destination_port=ports[1], icmp_type=kind, icmp_code=code, icmp_id=number,
-        tcp_flags=flags,
-        ttl=choice.choice((44, 63, 9, 10, 48)), length_bytes=choice.choice((68, 100, 232)),
+        tcp_flags=flags, tcp_options=options,
+        ttl=choice.choice((44, 63, 9, 10, 48)), length_bytes=choice.choice((100, 120, 232) if options else (68, 100, 232)),
         tos=choice.choice((0, 0, 0x20, 0xB8, 0x01, 0x03)), dont_fragment=choice.random() < 0.5, mark=mark,
         in_device="left", out_device="right", ether_type=0x0800 if family == 4 else 0x86DD, conntrack=view,
         source_mac=OWN_MAC, destination_mac="",
