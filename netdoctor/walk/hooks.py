@@ -221,12 +221,14 @@ class Firewall:
     def facts(self, key: NamespaceId) -> HookFacts:
         """What rules may ask of this namespace besides the packet."""
         if key not in self._facts:
+            tracked = self.view.namespace(key).conntrack
             self._facts[key] = HookFacts(
                 links={link.name: link for link in self.view.links(key)},
                 address_type=lambda address, device: address_type(self.view, key, address, device),
                 fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
                 ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
                 socket=lambda packet: self._socket(key, packet),
+                connections=tracked if isinstance(tracked, Unknown) else tracked.count,
                 touched={},
                 settled=self.world.settled.get(key, {}) if self.world else {},
             )

@@ -110,7 +110,7 @@ CONDITIONS = (
     )),
     Word("string", (
         "-m string --string needle --algo bm", "-m string ! --string needle --algo kmp",
-        "-m string --hex-string |0050| --algo bm --from 20 --to 62",
+        "-m string --hex-string |00000000000000000000| --algo bm --from 20 --to 62",
     )),
     Word("u32", ('-m u32 --u32 "0>>28=4"', '-m u32 ! --u32 "0>>28=4"', '-m u32 --u32 "4&0xFF=0x40"')),
     Word("bpf", ('-m bpf --bytecode "4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0"',

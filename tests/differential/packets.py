@@ -4,6 +4,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 
 TAG = struct.Struct("!Q")
@@ -51,6 +53,12 @@ def datagram(packet: Packet, tag: int, sequence: int = 1000, acknowledged: int =
     )
     addresses = source + destination
     return front + struct.pack("!H", checksum(front + b"\0\0" + addresses)) + addresses + body
+
+
+def whole(packet: Packet, raw: bytes) -> Packet:
+    """The packet with what follows its transport header, as it will be sent; segments carry no options."""
+    payload = raw[NETWORK_BYTES[packet.family] + TRANSPORT_BYTES[packet.protocol] :]
+    return replace(packet, payload=payload, tcp_options=b"" if packet.protocol == TCP else None)
 
 
 def _transport(packet: Packet, size: int, sequence: int, acknowledged: int) -> bytes:

@@ -13,7 +13,7 @@ from .box import LISTENED, Box, Loaded, patience
 from .flows import Flows, Sent
 from .foretold import Foretold, Oracle
 from .iptables_rules import Rules
-from .packets import Seen, datagram
+from .packets import Seen, datagram, whole
 
 ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4, 137)}
 ANSWERED_BY, LOOPED_BY = ("OUTP", "POST"), ("PRER", "INPU")
@@ -102,10 +102,10 @@ class Trial:
     def one(self, oracle: Oracle, sent: Sent) -> Verdict:
         """Sends one packet and compares."""
         tag, self.number = next(self.tags), self.number + 1
-        with Reached() as reached:
-            foretold = oracle.told(sent.wire, sent.packet)
-            self.snapshot = oracle.view.snapshot
         raw = datagram(sent.packet, tag, sent.sequence, sent.acknowledged)
+        with Reached() as reached:
+            foretold = oracle.told(sent.wire, whole(sent.packet, raw))
+            self.snapshot = oracle.view.snapshot
         if sent.wire:
             self.box.send(sent.wire, raw)
         else:

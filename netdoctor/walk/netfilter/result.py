@@ -41,6 +41,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     socket(packet): the local TCP or UDP socket that would take the packet, wherever it is routed; None: there is none.
     touched: the keys that earlier chains put into sets (True) or took out of them.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
+    connections: how many conntrack keeps in the namespace.
     touched: dict[SetKey, bool] = {}
     settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
@@ -50,6 +51,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
     socket: Callable[[Packet], Socket | Unknown | None] = _no_socket
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
+    connections: int | Unknown = Unknown("connections were not counted")
     touched: dict[SetKey, bool] = {}
     settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 

@@ -24,6 +24,7 @@ UNFORESEEABLE = {
     "nfacct": "whether the counting object is over its quota",
 }
 NEVER_USED_UP = 1 << 60
+CONNECTIONS_MARGIN = 4
 EVER = 0xFFFFFFFF
 ALL_DAY = 24 * 60 * 60 - 1
 
@@ -49,9 +50,16 @@ def quota(state: State, match: XtMatch) -> Outcome:
 
 
 def connlimit(state: State, match: XtMatch) -> Outcome:
-    """struct xt_connlimit_info: the packet's own connection is there in any case."""
+    """struct xt_connlimit_info, flag 1 inverts: above a limit there cannot be more than conntrack keeps in all.
+
+    Connections that are gone are counted until packets have made the kernel look (nf_conncount.c): hence the margin.
+    """
     limit, flags = struct.unpack_from("=2I", match.info, 16)
-    return not flags & 1 if limit == 0 else unforeseeable(state, match)
+    there = state.facts.connections
+    if limit == 0:
+        return not flags & 1
+    few = not isinstance(there, Unknown) and (there + 1) * CONNECTIONS_MARGIN <= limit
+    return bool(flags & 1) if few else unforeseeable(state, match)
 
 
 def connbytes(state: State, match: XtMatch) -> Outcome:

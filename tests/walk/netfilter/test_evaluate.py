@@ -194,3 +194,14 @@ def test_ipsets_of_kinds_this_kernel_lacks() -> None:
     assert verdict_by(pairs, 2, 2) == "accept"
     assert verdict_by(pairs, 2, 2, msgspec.structs.replace(PACKET, destination="8.8.4.4")) == "drop"
     assert verdict_by(IpSet(index=1, type="hash:other", members=("x",)), 1, 2) == "unknown"
+
+
+def test_few_connections_are_not_above_a_high_limit() -> None:
+    def limited(limit: int, flags: int) -> str:
+        info = bytes(16) + struct.pack("=2I", limit, flags).ljust(24, b"\0")
+        hooked = base(rule(XtMatch(name="connlimit", revision=1, info=info), DROP))
+        return evaluate(hooked, PACKET, HookFacts(connections=9)).verdict
+
+    assert [limited(100, flags) for flags in (0, 1)] == ["accept", "drop"]
+    assert [limited(10, flags) for flags in (0, 1)] == ["unknown", "unknown"]
+    assert [limited(0, flags) for flags in (0, 1)] == ["drop", "accept"]
