@@ -47,6 +47,17 @@ def with_tools(case: Case, tool: str) -> Case:
 
 
 BREAKS = {each.case.id: each for each in breaks()}
+SAMPLE = (
+    *("docker-accept-gone-docker28", "docker-networks-isolated-docker-legacy", "docker-published-port-stale-docker"),
+    *("firewalld-policy-gone-firewalld", "ufw-route-rule-gone-ufw", "podman-masquerade-gone-podman-nft"),
+    *("libvirt-rejects-answers-libvirt", "cni-accept-gone-cni", "fail2ban-bans-by-set-fail2ban-nft"),
+    *("kube-no-endpoints-kube", "tailscale-guards-its-range-tailscale", "mullvad-kill-switch-mullvad"),
+)
+"""One of each owner; the others under -m soak."""
+
+
+def parameters() -> list[object]:
+    return [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.soak) for name in BREAKS]
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -72,7 +83,7 @@ def asked(spec: str) -> tuple[str, list[str]]:
     return role if found else "ns1", ["--to", host, *(["--port", f"{port}/tcp"] if kind != "ping" else [])]
 
 
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize("name", parameters())
 @pytest.mark.usefixtures("lab")
 def test_the_break_is_named_and_mended(name: str) -> None:
     case, wanted = BREAKS[name].case, BREAKS[name].said
@@ -117,3 +128,21 @@ def mended(world: World, case: Case, healthy: list[str], faulty: list[str]) -> N
     assert world.netdoctor("check", *case.question).code == 0
     assert world.netdoctor("undo").code == 0
     assert not difference(faulty, world.state())
+
+
+def test_the_sample_is_of_the_breaks() -> None:
+    assert set(SAMPLE) <= set(BREAKS)
+
+
+@pytest.mark.usefixtures("lab")
+def test_two_backends_side_by_side_are_a_warning() -> None:
+    with World(WORLDS["docker"]) as world:
+        world.sh("iptables-legacy -A FORWARD -s 203.0.113.7 -j DROP")
+        said = world.netdoctor("check", "ns1")
+        assert said.code == 0 and said.report["verdict"] == "warn"
+        (warning,) = said.report["warnings"]
+        assert warning["id"] == "two-firewalls" and warning["namespace"] == "host"
+        assert "iptables-legacy (filter) beside iptables-nft (filter, nat)" in warning["object"]
+        assert "must be accepted by both" in warning["summary"]
+        world.sh("iptables-legacy -F")
+        assert world.netdoctor("check", "ns1").report["verdict"] == "pass"

@@ -1,6 +1,7 @@
 """Composed and corrected rules: the kernel takes them and their own tools print what was meant."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from lab import World
@@ -9,6 +10,7 @@ from walk.netfilter.forwarding import whole_ruleset
 from walk.netfilter.inside import call_inside
 
 from netdoctor.fix.apply.nftables import edit_nftables
+from netdoctor.fix.apply.xtables import edit_legacy
 from netdoctor.model.change import ChainRef, InsertRule, ReplaceRule
 from netdoctor.model.firewall import Backend, Chain, Rule, Ruleset, Table, TableFamily
 from netdoctor.model.unknown import Unknown
@@ -150,3 +152,57 @@ def test_correcting_a_rule(host: World, backend: Backend, field: AmendedField, v
 def test_a_condition_that_is_not_there_cannot_be_corrected() -> None:
     with pytest.raises(ValueError, match="source"):
         amended(compose(RuleSpec(verdict="masquerade", out_device="eth0"), "nft", "ip"), "source", "10.0.0.0/8")
+
+
+V6 = (
+    (RuleSpec(verdict="accept", in_device="veth0", out_device="eth0"), "-A FORWARD -i veth0 -o eth0 -j ACCEPT"),
+    (
+        RuleSpec(verdict="accept", source="fd00::2/128", destination="2001:db8::/32", in_device="veth0"),
+        "-A FORWARD -s fd00::2/128 -d 2001:db8::/32 -i veth0 -j ACCEPT",
+    ),
+    (
+        RuleSpec(verdict="accept", out_device="veth0", ct_states=("related", "established")),
+        "-A FORWARD -o veth0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    ),
+)
+V4 = tuple((spec, text) for spec, text, _ in SPECS)
+NAT_RULES: dict[str, tuple[tuple[RuleSpec, str], ...]] = {
+    "ip": ((MASQUERADE, "-t nat -A POSTROUTING -s 10.0.0.0/24 -o eth0 -j MASQUERADE"),),
+    "ip6": (
+        (
+            RuleSpec(verdict="masquerade", source="fd00::/64", out_device="eth0"),
+            "-t nat -A POSTROUTING -s fd00::/64 -o eth0 -j MASQUERADE",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+@pytest.mark.parametrize("backend", ["iptables-nft", "iptables-legacy"])
+def test_composed_byte_for_byte_as_the_tool_writes_it(backend: Backend, family: TableFamily) -> None:
+    """Written by us and by the tool's own command, the kernel holds the same bytes."""
+    tool = ("ip6tables" if family == "ip6" else "iptables") + backend.removeprefix("iptables")
+    edit = edit_legacy if backend == "iptables-legacy" else edit_nftables
+    with World(EMPTY) as world:
+        for chain, pairs in (("FORWARD", V6 if family == "ip6" else V4), ("POSTROUTING", NAT_RULES[family])):
+            for _, text in pairs:
+                world.sh(f"{tool} {text}")
+            table, _, rules = rules_of(world, backend, family, chain)
+            at = ChainRef(backend=backend, family=family, table=table.name, chain=chain)
+            for spec, _ in pairs:
+                change = InsertRule(namespace="", at=at, rule=compose(spec, backend, family))
+                call_inside(world.name("host"), partial(edit, change))
+            ours = rules_of(world, backend, family, chain)[2][len(pairs) :]
+            for rule, mine, (_, text) in zip(rules, ours, pairs, strict=True):
+                assert mine.expressions == rule.expressions, text
+                assert written(mine, backend, family) == written(rule, backend, family), text
+
+
+def written(rule: Rule, backend: Backend, family: TableFamily) -> tuple[bytes, ...]:
+    """The rule's bytes, a legacy entry's without `comefrom`: the kernel's mark of which hooks reach it (a rule after an
+    unconditional accept is reached by none)."""
+    raw = bytes(rule.raw)
+    if backend == "iptables-legacy":
+        offset = 144 if family == "ip6" else 92
+        raw = raw[:offset] + raw[offset + 4 :]
+    return raw, rule.compat, rule.userdata
