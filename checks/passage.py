@@ -186,6 +186,8 @@ def _accepting(step: Step, snapshot: Snapshot, at: ChainRef) -> Rule:
     v6 = facts.get("packet_family") == "6"
     answers = facts.get("ct_state") in ("established", "related")
     frame = at.family in FRAMES
+    between_ports = at.family == "bridge" and facts["hook"] == "forward"
+    whole = () if between_ports else ("bridge", "netdev")
     source, destination = _addresses(step, snapshot)
     spec = RuleSpec(
         verdict="accept",
@@ -194,7 +196,7 @@ def _accepting(step: Step, snapshot: Snapshot, at: ChainRef) -> Rule:
         source=source,
         destination=destination,
         ct_states=("related", "established") if answers and not frame else (),
-        ether_type=("arp" if _is_arp(facts) else "ip6" if v6 else "ip") if at.family in ("bridge", "netdev") else "",
+        ether_type=("arp" if _is_arp(facts) else "ip6" if v6 else "ip") if at.family in whole else "",
     )
     family = at.family if at.family in ("ip", "ip6", "inet", *FRAMES) else "ip6" if v6 else "ip"
     return compose(spec, at.backend, family)
