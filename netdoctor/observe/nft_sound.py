@@ -1,5 +1,7 @@
 """Whether an expression is one that the kernel could have: bytes that were cut or garbled must not be evaluated."""
 
+from functools import cache
+
 from netdoctor.model import expression as e
 
 REGISTERS = frozenset((*range(5), *range(8, 24)))
@@ -12,14 +14,27 @@ SIZES = (2, 4, 8)
 SHIFT_BITS = 32
 
 
+WITHOUT = (e.Counter, e.Limit, e.Quota, e.Log, e.Reject, e.XtMatch, e.XtTarget, e.Notrack)
+"""Expressions without registers or lengths."""
+
+
 def is_sound(expression: e.AnyExpression) -> bool:
     """False for registers that do not exist and lengths that do not fit each other (the init functions of nft_*.c)."""
-    for name in PLACES:
-        place = getattr(expression, name, None)
+    kind = type(expression)
+    if kind in WITHOUT:
+        return True
+    for name in _places(kind):
+        place = getattr(expression, name)
         if isinstance(place, int) and place not in REGISTERS:
             return False
     length = getattr(expression, "length", 0)
     return isinstance(length, int) and length <= MAXIMUM_BYTES and _fits(expression)
+
+
+@cache
+def _places(kind: type[e.AnyExpression]) -> tuple[str, ...]:
+    """Which fields of an expression are registers."""
+    return tuple(name for name in kind.__struct_fields__ if name in PLACES)
 
 
 def _fits(expression: e.AnyExpression) -> bool:

@@ -113,7 +113,7 @@ class Printer:
         total, at = found.key_length, 0
         for key, size in zip(keys, found.fields or tuple(-(-key.bits // 8) for key in keys), strict=False):
             at += -(-size // 4) * 4
-            shift, mask = (total - at + -(-size // 4) * 4 - size) * 8, (1 << size * 8) - 1
+            shift, mask = max(total - at + -(-size // 4) * 4 - size, 0) * 8, (1 << size * 8) - 1
             first, last = low >> shift & mask, high >> shift & mask
             parts.append(self.span(first, last, key._replace(bits=size * 8), prefixes=True))
         return " . ".join(parts)
