@@ -157,6 +157,16 @@ class Box:
         ruleset = whole.namespaces[self.host].ruleset
         return Loaded(ruleset, dict(_labels(ruleset)), frozenset(self.counted()))
 
+    def with_sets(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the elements that the sets have now."""
+        tables = snapshot.namespaces[self.host].ruleset.tables
+        known = [table for table in tables if table.sets] if not isinstance(tables, Unknown) else []
+        needs = [
+            Need(namespace=self.host, subject="set", key=(one.family, one.name, *(each.name for each in one.sets if "eval" in each.flags)))
+            for one in known
+        ]  # fmt: skip
+        return self.observer.answer(snapshot, needs)
+
     def unread(self) -> Snapshot:
         """The host with the heads of its ruleset only, as a check begins with."""
         fresh = self.observer.answer(self.base, [Need(namespace=self.host, subject="namespace")])

@@ -14,7 +14,7 @@ CHAINS = {
 }
 DEADLY = ("DROP", "REJECT", "NFQUEUE")
 KEEPS_FOR_FILTER = 0.85
-WEIGHTS = {"REJECT": 2, "jump": 2, "goto": 1, "ACCEPT": 3, "none": 2, "TPROXY": 0.3, "CT": 2}
+WEIGHTS = {"DROP": 3, "REJECT": 3, "jump": 2, "ACCEPT": 3, "none": 2, "TPROXY": 2, "CT": 2, "NETMAP": 0.5}
 
 
 class Rules(NamedTuple):
@@ -50,7 +50,7 @@ class _Maker:
     def table(self, table: str) -> str:
         heads, rules = [f"*{table}"], []
         for chain in CHAINS[table]:
-            drops = table == "filter" and self.dice.random() < 0.15
+            drops = table == "filter" and self.dice.random() < 0.3
             heads.append(f":{chain} {'DROP' if drops else 'ACCEPT'}")
             heads += [f":{chain[:4]}{number} -" for number in (1, 2)]
             busy = self.dice.random() < (0.8 if table in ("filter", "nat", "mangle") else 0.5)
@@ -88,7 +88,7 @@ class _Maker:
         count = self.dice.choice((0, 1, 1, 2)) if target.name not in DEADLY else self.dice.choice((1, 2))
         chosen: list[Word] = []
         while len(chosen) < count:
-            word = self.dice.choices(fitting, [0.2 if one.name in UNFORESEEABLE else 1 for one in fitting])[0]
+            word = self.dice.choices(fitting, [0.08 if one.name in UNFORESEEABLE else 1 for one in fitting])[0]
             groups = {one.group or one.name for one in (*chosen, target)}
             if (word.group or word.name) not in groups:
                 chosen.append(word)

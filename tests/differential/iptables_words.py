@@ -126,7 +126,7 @@ CONDITIONS = (
     Word("recent", ("-m recent --name r%N --set --rsource", "-m recent --name r%N --rcheck --rsource")),
     Word("quota", ("-m quota --quota 400",)),
 )  # fmt: skip
-UNFORESEEABLE = ("limit", "hashlimit", "statistic", "time", "recent", "quota")
+UNFORESEEABLE = ("cgroup", "limit", "hashlimit", "statistic", "time", "recent", "quota")
 """How fast, how much, when, by chance: nobody can tell these beforehand, and they spoil what comes after."""
 FILTER, MANGLE, RAW, NAT = ("filter",), ("mangle",), ("raw",), ("nat",)
 DESTINATION, SOURCE = ("PREROUTING", "OUTPUT"), ("POSTROUTING", "INPUT")

@@ -14,7 +14,7 @@ PRIORITIES = {
     "nat": (-110, -100, 90, 100),
 }
 DEADLY = ("drop", "reject", "reject tcp")
-WEIGHTS = {"accept": 3, "drop": 3, "jump": 2, "reject": 2, "none": 2, "tproxy": 0.3}
+WEIGHTS = {"accept": 3, "drop": 3, "jump": 2, "reject": 2, "none": 2, "tproxy": 3, "ct zone set": 2, "notrack": 2}
 SETS = """set near4 { type ipv4_addr; elements = { 10.1.0.2, 10.2.0.3 } }
 set wide4 { type ipv4_addr; flags interval; elements = { 10.2.0.0/31, 10.2.0.3-10.2.0.9, 10.1.0.3 } }
 set pairs4 { type ipv4_addr . inet_service; flags interval; elements = { 10.1.0.0/30 . 50-90, 10.1.0.3 . 1000 } }
@@ -108,7 +108,7 @@ class _Table:
             if (not word.chains or hook in word.chains) and (not word.tables or kind in word.tables) and number in word.families
             and (word.name != "nfproto" or self.family == "inet")
         ]  # fmt: skip
-        weights = [0.2 if word.name in UNFORESEEABLE else WEIGHTS.get(word.name, 1) for word in fitting]
+        weights = [0.08 if word.name in UNFORESEEABLE else WEIGHTS.get(word.name, 1) for word in fitting]
         while True:
             word = self.dice.choices(fitting, weights)[0]
             if level == 2 and word.name in ("jump", "goto", "verdict map"):

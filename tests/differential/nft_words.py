@@ -12,7 +12,7 @@ CONDITIONS = (
     Word("daddr", ("F daddr D1", "F daddr != { D2, FAR }", "F daddr DNET", "F daddr DLOW"), "daddr"),
     Word("named set", ("F daddr @near%A", "F saddr @near%A", "F daddr != @near%A")),
     Word("interval set", ("F daddr @wide%A", "F saddr != @wide%A")),
-    Word("concatenation", ("F saddr . th dport @pairs%A", "F saddr . meta l4proto { S1 . tcp, S2 . udp }", "F daddr . th dport . meta mark { D1 . 80 . 0, D2 . 53 . 0 }"), "th"),
+    Word("concatenation", ("meta l4proto { tcp, udp } F saddr . th dport @pairs%A", "F saddr . meta l4proto { S1 . tcp, S2 . udp }", "meta l4proto { tcp, udp } F daddr . th dport . meta mark { D1 . 80 . 0, D2 . 53 . 0 }"), "l4"),
     Word("iifname", ("iifname left", 'iifname "le*"', "iifname != right", "iifname { left, other }"), "iif", BEFORE),
     Word("iif", ("iif left", "iif != right", "iif { left, right }"), "iif", BEFORE),
     Word("oifname", ("oifname right", 'oifname "ri*"', "oifname != { left, other }"), "oif", AFTER),
@@ -22,7 +22,7 @@ CONDITIONS = (
     Word("tcp flags", ("tcp flags syn", "tcp flags & (syn | ack) == syn", "tcp flags & (fin | syn | rst | ack) != syn"), "l4"),
     Word("udp", ("udp dport 80", "udp dport != 53", "udp length > 20", "udp sport 20000-60000"), "l4"),
     Word("icmp", ("ICMPWORD type echo-request", "ICMPWORD type != echo-request", "ICMPWORD code 0", "ICMPWORD type { echo-reply }"), "l4"),
-    Word("th", ("th dport 80", "th sport != 80", "th dport { 53, 1000 }"), "th"),
+    Word("th", ("meta l4proto { tcp, udp } th dport 80", "meta l4proto tcp th sport != 80", "meta l4proto { tcp, udp } th dport { 53, 1000 }"), "l4"),
     Word("meta mark", ("meta mark 1", "meta mark & 3 == 2", "meta mark != 1", "meta mark { 0, 2 }", "meta mark 1-5")),
     Word("ct mark", ("ct mark 1", "ct mark & 2 == 2", "ct mark != 1")),
     Word("ct state", ("ct state new", "ct state established,related", "ct state != new", "ct state invalid", "ct state untracked", "ct state { new, invalid }")),
@@ -40,7 +40,7 @@ CONDITIONS = (
     Word("ecn", ("F ecn not-ect",)),
     Word("nfproto", ("meta nfproto NFPROTO", "meta nfproto != NFPROTO")),
     Word("protocol", ("meta protocol NFPROTOETH",)),
-    Word("raw payload", ("@th,16,16 80", "@nh,0,4 4", "@nh,0,4 6")),
+    Word("raw payload", ("meta l4proto tcp @th,16,16 80", "@nh,0,4 4", "@nh,0,4 6"), "l4"),
     Word("pkttype", ("meta pkttype host", "meta pkttype != broadcast"), "", BEFORE),
     Word("skuid", ("meta skuid 0", "meta skuid != 1000", "meta skgid 0"), "", ("output", "postrouting")),
     Word("socket", ("socket transparent 0", "socket wildcard 1", "socket wildcard 0"), "", ("prerouting", "input")),
@@ -57,7 +57,7 @@ CONDITIONS = (
     Word("ct count", ("ct count over 5000",)),
     Word("time", ('meta hour "00:00"-"12:00"',)),
 )  # fmt: skip
-UNFORESEEABLE = ("numgen", "limit", "quota", "time", "ct count")
+UNFORESEEABLE = ("numgen", "limit", "quota", "time")
 UNCOUNTED = ("verdict map", "tproxy", "dnat map", "snat prefix")
 """What may still not match behind a counter, and decides when it does: such rules have none."""
 COUNTED_BEFORE = (
@@ -77,7 +77,7 @@ STATEMENTS = (
     Word("log", ("log", 'log prefix "x" group 5')),
     Word("reject", ("reject", "reject with ICMPWORD type admin-prohibited"), chains=("input", "forward", "output"), tables=("filter",)),
     Word("reject tcp", ("meta l4proto tcp reject with tcp reset",), "l4", ("input", "forward", "output"), ("filter",)),
-    Word("verdict map", ("tcp dport vmap { 80 : %D, 53 : jump %2 }", "ct state vmap { new : jump %2, established : accept }", "th dport vmap @ports"), "l4"),
+    Word("verdict map", ("tcp dport vmap { 80 : %D, 53 : jump %2 }", "ct state vmap { new : jump %2, established : accept }", "meta l4proto { tcp, udp } th dport vmap @ports"), "l4"),
     Word("mark set", ("meta mark set 1", "meta mark set 2", "meta mark set meta mark | 1", "meta mark set meta mark & 2"), tables=FILTER),
     Word("mark map", ("meta mark set F saddr map { S1 : 1, S2 : 2 }", "meta mark set F daddr map @marks%A"), tables=FILTER),
     Word("mark from ct", ("meta mark set ct mark",), tables=FILTER),

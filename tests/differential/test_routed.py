@@ -20,6 +20,7 @@ CASES = 10_000
 RULESETS = 3
 ENOUGH, SELDOM_PERCENT, ARRIVING = 100, 5, range(30, 71)
 UNFORESEEABLE = (*iptables_words.UNFORESEEABLE, *nft_words.UNFORESEEABLE)
+"""Rate, chance, quota and time; and cgroups, which only the sender's own socket has."""
 WORDS = {
     "iptables-nft": (*iptables_words.CONDITIONS, *iptables_words.TARGETS),
     "iptables-legacy": (*iptables_words.CONDITIONS, *iptables_words.TARGETS),

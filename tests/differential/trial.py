@@ -9,14 +9,14 @@ from typing import NamedTuple
 from netdoctor.walk.netfilter import traverse
 from netdoctor.walk.packet import ICMP, ICMP6
 
-from .box import LISTENED, Box, Loaded, patience
+from .box import LISTENED, WIRES, Box, Loaded, patience
 from .flows import Flows, Sent
 from .foretold import Foretold, Oracle
 from .iptables_rules import Rules
 from .packets import Seen, datagram, whole
 
 ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4, 137)}
-ANSWERED_BY, LOOPED_BY = ("OUTP", "POST"), ("PRER", "INPU")
+ANSWERED_BY = ("OUTP", "POST", "PRER", "INPU")
 Maker = Callable[[random.Random], Rules]
 
 
@@ -74,8 +74,7 @@ class Trial:
     def flow(self) -> Iterator[Verdict]:
         """A first packet, perhaps once more, perhaps the answer, perhaps another one then."""
         if self.rules.moving:
-            self.loaded = self.box.loaded()
-            self.snapshot = self.box.unread() if self.lazy else self.box.snapshot(self.loaded.ruleset)
+            self.snapshot = self.box.unread() if self.lazy else self.box.with_sets(self.snapshot)
         first = self.flows.first()
         oracle = Oracle(self.box, self.snapshot)
         verdict = self.one(oracle, first)
@@ -115,11 +114,12 @@ class Trial:
         for _ in patience():
             met = [one for its, one in self.box.met() if its == tag]
             seen = next((one for one in met if not _complains(one, sent)), seen)
-            complained = complained or _refused(seen) or any(_complains(one, sent) for one in met)
+            complained = complained or _refused(seen) or _redirected(sent, seen)
+            complained = complained or any(_complains(one, sent) for one in met)
             after = self.box.counted()
             moved = self._moved(after)
-            blind = self._met_by_answers(sent) if complained else frozenset[str]()
-            wrong = disagreement(foretold, seen, moved, reached, self._counted() - blind)
+            blind = self._met_by_answers() if complained else frozenset[str]()
+            wrong = disagreement(foretold, seen, moved, reached, self._counted(), blind)
             if not wrong:
                 break
         self.before = after
@@ -132,10 +132,12 @@ class Trial:
         places = self.loaded.labels.items()
         return frozenset(label.rule for place, label in places if place in self.loaded.counters)
 
-    def _met_by_answers(self, sent: Sent) -> frozenset[str]:
-        """The rules that the host's own answers (a rejection, a redirect, nobody listens) meet as well."""
-        chains = ANSWERED_BY if sent.wire else (*ANSWERED_BY, *LOOPED_BY)
-        return frozenset(label.rule for label in self.loaded.labels.values() if label.chain.startswith(chains))
+    def _met_by_answers(self) -> frozenset[str]:
+        """The rules that the host's own answers (a rejection, a redirect, nobody listens) meet as well.
+
+        An answer that is rejected in its turn comes back by loopback.
+        """
+        return frozenset(label.rule for label in self.loaded.labels.values() if label.chain.startswith(ANSWERED_BY))
 
     def _moved(self, after: dict) -> Counter[str]:  # type: ignore[type-arg]
         moved: Counter[str] = Counter()
@@ -171,11 +173,12 @@ class Reached:
 
 
 def disagreement(
-    told: Foretold, seen: Seen | None, moved: Counter[str], reached: Reached, counted: frozenset[str]
-) -> str:
+    told: Foretold, seen: Seen | None, moved: Counter[str], reached: Reached, counted: frozenset[str],
+    blind: frozenset[str],
+) -> str:  # fmt: skip
     """What the walk claims and the kernel denies, "" when there is nothing of the kind.
 
-    counted: the rules whose counters only this packet can have moved; of the others they may have moved further.
+    counted: the rules that have counters; blind: those that other packets may have moved as well.
     """
     if told.seen is None and not told.doubts and seen is not None:
         return "foretold to die, and it came out"
@@ -187,10 +190,15 @@ def disagreement(
         return "it came out otherwise"
     if reached.in_doubt:
         return ""
-    for rule in set(told.met) | (set(moved) & counted):
-        if rule in counted and told.met[rule] != moved[rule]:
+    for rule in (set(told.met) | set(moved)) & counted:
+        if moved[rule] < told.met[rule] or (moved[rule] > told.met[rule] and rule not in blind):
             return f"rule {rule} was met {moved[rule]} times, not {told.met[rule]}"
     return ""
+
+
+def _redirected(sent: Sent, seen: Seen | None) -> bool:
+    """Sent back where it came from: an IPv6 router tells the sender of the shorter way (ip6_forward)."""
+    return bool(sent.wire) and seen is not None and seen.place == ":".join(WIRES[sent.wire]) and ":" in seen.source
 
 
 def _complains(seen: Seen, sent: Sent) -> bool:

@@ -10,6 +10,9 @@ from .registers import Bits, hidden_bits
 from .sets import look_up
 from .state import Alternatives, Decision, Outcome, Pending, State
 
+CONNECTIONS_MARGIN = 4
+"""Connections that are gone are counted until packets have made the kernel look (nf_conncount.c)."""
+
 
 def cmp(state: State, expression: Cmp) -> Outcome:
     bits = state.registers.load(expression.register, len(expression.value))
@@ -130,6 +133,12 @@ def _undecided(state: State, expression: Lookup, why: Unknown) -> Outcome:
     return why
 
 
+def never_so_many(state: State, limit: int) -> bool:
+    """Whether the namespace has far fewer connections than a rule's limit, so that none of its counts can reach it."""
+    count = state.facts.connections
+    return not isinstance(count, Unknown) and (count + 1) * CONNECTIONS_MARGIN <= limit
+
+
 def counting(state: State, expression: Limit | Quota | Connlimit) -> Outcome:
     """Rules that count packets, bytes or connections: the count at our packet's arrival cannot be foreseen.
 
@@ -142,4 +151,6 @@ def counting(state: State, expression: Limit | Quota | Connlimit) -> Outcome:
             if consumed >= octets:
                 return over
             return Unknown("whether the quota is used up when the packet comes cannot be foreseen")
+        case Connlimit(count=count, over=over) if never_so_many(state, count):
+            return not over
     return Unknown("how many connections there will be cannot be foreseen")

@@ -43,6 +43,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     ipsec: whether the packet came, or will leave, through an IPsec transform.
     connections: how many conntrack keeps in the namespace.
     touched: dict[SetKey, bool] = {}
+    connections: int | Unknown = Unknown("connections were not counted")
     settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
 
@@ -51,7 +52,6 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     fib_device: Callable[[str, int, str], str | Unknown] = _no_fib
     socket: Callable[[Packet], Socket | Unknown | None] = _no_socket
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
-    connections: int | Unknown = Unknown("connections were not counted")
     touched: dict[SetKey, bool] = {}
     settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 

@@ -5,6 +5,7 @@ import struct
 from netdoctor.model.expression import XtMatch
 from netdoctor.model.unknown import Unknown
 
+from .comparisons import never_so_many
 from .conntrack_view import has_entry
 from .headers import packed
 from .jhash import jhash
@@ -24,7 +25,6 @@ UNFORESEEABLE = {
     "nfacct": "whether the counting object is over its quota",
 }
 NEVER_USED_UP = 1 << 60
-CONNECTIONS_MARGIN = 4
 EVER = 0xFFFFFFFF
 ALL_DAY = 24 * 60 * 60 - 1
 
@@ -50,16 +50,11 @@ def quota(state: State, match: XtMatch) -> Outcome:
 
 
 def connlimit(state: State, match: XtMatch) -> Outcome:
-    """struct xt_connlimit_info, flag 1 inverts: above a limit there cannot be more than conntrack keeps in all.
-
-    Connections that are gone are counted until packets have made the kernel look (nf_conncount.c): hence the margin.
-    """
+    """struct xt_connlimit_info, flag 1 inverts: above a limit there cannot be more than conntrack keeps in all."""
     limit, flags = struct.unpack_from("=2I", match.info, 16)
-    there = state.facts.connections
     if limit == 0:
         return not flags & 1
-    few = not isinstance(there, Unknown) and (there + 1) * CONNECTIONS_MARGIN <= limit
-    return bool(flags & 1) if few else unforeseeable(state, match)
+    return bool(flags & 1) if never_so_many(state, limit) else unforeseeable(state, match)
 
 
 def connbytes(state: State, match: XtMatch) -> Outcome:
