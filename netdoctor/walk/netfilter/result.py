@@ -42,8 +42,6 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     touched: the keys that earlier chains put into sets (True) or took out of them.
     ipsec: whether the packet came, or will leave, through an IPsec transform.
     connections: how many conntrack keeps in the namespace.
-    touched: dict[SetKey, bool] = {}
-    connections: int | Unknown = Unknown("connections were not counted")
     settled: (backend, family, table, chain, handle or bytes) of rules that were seen to meet this packet, or not to.
     """
 
@@ -53,6 +51,7 @@ class HookFacts(msgspec.Struct, frozen=True, kw_only=True):
     socket: Callable[[Packet], Socket | Unknown | None] = _no_socket
     ipsec: bool | Unknown = Unknown("IPsec policies were not looked at")
     touched: dict[SetKey, bool] = {}
+    connections: int | Unknown = Unknown("connections were not counted")
     settled: Mapping[tuple[str, str, str, str, int | bytes], bool] = {}
 
 
