@@ -26,7 +26,7 @@ def search(
     for routes in tables(view, key).covering(4, searched, query.destination):
         if prefix(routes[0].destination)[0] == missed:
             continue
-        for route in sorted(routes, key=lambda one: (-one.table, -one.tos, one.priority)):
+        for route in _in_order(routes):
             if route.tos and route.tos != query.tos & LEGACY_TOS:
                 continue
             if route.type == "throw":
@@ -87,15 +87,32 @@ def _multipath(view: View, key: NamespaceId, route: Route, good: list[NextHop]) 
 
 
 def _defaults(view: View, key: NamespaceId, first: Way, leaf: list[Route], query: "Query") -> tuple[Way, ...]:
-    """fib_select_default: default routes of the same tos and metric take turns by whether their gateway answers."""
-    if first.hop is None or not first.hop.gateway:
-        return (first,)
-    route = first.route
-    others = [
-        Way(other, other.next_hops[0])
-        for other in leaf
-        if other != route and other.type == "unicast" and other.scope == route.scope
-        and (other.tos, other.priority) == (route.tos, route.priority)
-        and other.next_hops and other.next_hops[0].gateway and "dead" not in other.next_hops[0].flags
-    ]  # fmt: skip
-    return (first, *others)
+    """fib_select_default: default routes of one metric, and those of tos 0 after one of this tos, take turns.
+
+    Which is taken hangs on whether their gateways answer, and on which was taken before.
+    """
+    ways: list[Way] = []
+    last_tos, last_priority = 0, first.route.priority
+    for route in _in_order(leaf):
+        if route.table != first.route.table or (route.tos and route.tos != query.tos & LEGACY_TOS):
+            continue
+        if route.priority > last_priority and route.tos == last_tos:
+            if last_tos:
+                continue
+            break
+        if route.next_hops and all("dead" in hop.flags for hop in route.next_hops):
+            continue
+        last_tos, last_priority = route.tos, route.priority
+        if route.type != "unicast" or route.scope != first.route.scope:
+            continue
+        if not route.next_hops or not route.next_hops[0].gateway:
+            continue
+        if not ways and route is not first.route:
+            break
+        ways.append(first if route is first.route else Way(route, route.next_hops[0]))
+    return tuple(ways) or (first,)
+
+
+def _in_order(leaf: list[Route]) -> list[Route]:
+    """The kernel's order of what shares a prefix: table, tos, metric (fib_find_alias)."""
+    return sorted(leaf, key=lambda route: (-route.table, -route.tos, route.priority))

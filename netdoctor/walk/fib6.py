@@ -7,7 +7,7 @@ from netdoctor.model.network import NextHop, PolicyRule, Route
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.addressing import is_link_local, is_loopback, is_multicast, prefix
 from netdoctor.walk.tables import ERRORS, Way, neighbour_state, neighbour_valid, source_matches, suppressed, tables
-from netdoctor.walk.view import View
+from netdoctor.walk.view import CannotTell, View
 
 if TYPE_CHECKING:
     from netdoctor.walk.routing import Query
@@ -34,11 +34,23 @@ def search(
                 return ()
             if found.route.type in ERRORS:
                 return (Way(found.route, None),)
+            if _shares_cache(view, key, rule, found.route):
+                why = "routes of one next-hop object share its cache"
+                raise CannotTell(f"which prefix policy rule {rule.priority} sees: {why}", key)
             if suppressed(view, key, rule, found.route):
                 return ()
             return _ways(view, key, found, query, reachable=host)
     skipped += [route for routes in leaves for route in routes if route.type == "unicast"]
     return ()
+
+
+def _shares_cache(view: View, key: NamespaceId, rule: PolicyRule, route: Route) -> bool:
+    """True when a rule that suppresses prefixes may see another route's: those of one next-hop object share a dst entry."""
+    limit = rule.suppress_prefix_length
+    if limit is None or not route.next_hop_id:
+        return False
+    sharing = [one for one in view.routes(key) if one.next_hop_id == route.next_hop_id]
+    return len({prefix(one.destination)[2] <= limit for one in sharing}) > 1
 
 
 def _leaves(view: View, key: NamespaceId, table: int, query: "Query") -> Iterator[list[Route]]:
@@ -52,8 +64,12 @@ def _leaves(view: View, key: NamespaceId, table: int, query: "Query") -> Iterato
         sourced = [route for route in routes if route.source]
         plain = [route for route in routes if not route.source]
         fitting = [route for route in sourced if source_matches(route, query.source)]
-        if sourced and not fitting and not begun and prefix(routes[0].destination)[2]:
+        place = routes[0].destination
+        if sourced and not fitting and not begun and prefix(place)[2]:
             continue
+        if fitting and not plain and prefix(place)[2] and tables(view, key).has_within(6, table, place):
+            why = "that hangs on routes which were there once (fib6_purge_rt)"
+            raise CannotTell(f"whether the source-specific routes to {place} are still found: {why}", key)
         for length in sorted({_source_length(route) for route in fitting}, reverse=True):
             yield _by_metric([route for route in fitting if _source_length(route) == length])
         if plain:

@@ -204,7 +204,12 @@ def address_type(view: View, key: NamespaceId, address: str, device: str = "") -
         return "broadcast"
     if is_multicast(address):
         return "multicast"
-    routes = next(tables(view, key).covering(6 if ":" in address else 4, (LOCAL,), address), None)
-    if routes is None or (device and device not in {view.device_name(key, hop.index) for hop in routes[0].next_hops}):
+    family = 6 if ":" in address else 4
+    searched = (LOCAL,) if family == 6 or view.custom_rules(key) else (LOCAL, MAIN)
+    routes = next(tables(view, key).covering(family, searched, address), None)
+    route = max(routes, key=lambda one: one.table) if routes else None
+    if route is None or route.type in ERRORS or route.type == "throw":
         return "unicast"
-    return routes[0].type
+    if device and device not in {view.device_name(key, hop.index) for hop in route.next_hops}:
+        return "unicast"
+    return route.type

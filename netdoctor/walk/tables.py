@@ -51,6 +51,16 @@ class Tables:
             if routes:
                 yield routes
 
+    def has_within(self, family: int, table: int, destination: str) -> bool:
+        """True when the table has a longer prefix inside this one."""
+        length = prefix(destination)[2]
+        return any(
+            contains(destination, other.rpartition("/")[0])
+            for longer, leaves in self._leaves.get((family, table), {}).items()
+            if longer > length
+            for other in leaves
+        )
+
 
 class _Held:
     """A tuple told apart by which one it is: the index is kept for the very same routes, without hashing them."""

@@ -9,7 +9,7 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.netlink.wire import Reader, address, attribute, attributes, u32
 from netdoctor.observe.routes import RTM_GETROUTE, RTMSG, TYPES
 from netdoctor.walk.packet import Packet
-from netdoctor.walk.routing import Lookup, Query, lookup
+from netdoctor.walk.routing import Lookup, Query, address_type, lookup
 from netdoctor.walk.source_address import select_source
 from netdoctor.walk.tables import MAIN
 from netdoctor.walk.validation import martian, refuse_source
@@ -106,7 +106,7 @@ def _out_by(view: View, key: NamespaceId, query: Query, found: Lookup) -> Answer
         pass
     elif query.family == 4 and query.source.startswith("127.") and not view.conf_or(key, device, "route_localnet"):
         return Answer(errno.EINVAL)
-    return Answer(0, found.type, found.route.table, device, found.hop.gateway if found.hop else "", source)
+    return Answer(0, found.type, _table(query, found), device, found.hop.gateway if found.hop else "", source)
 
 
 def _incoming(view: View, key: NamespaceId, query: Query) -> set[Answer]:
@@ -118,7 +118,11 @@ def _incoming(view: View, key: NamespaceId, query: Query) -> set[Answer]:
     device = query.in_device
     if query.family == 6:
         found = lookup(view, key, query)
-        return {Answer(_error(found))} if _error(found) else {_in_by(view, key, found.by(way)) for way in found.ways}
+        return (
+            {Answer(_error(found))}
+            if _error(found)
+            else {_in_by(view, key, query, found.by(way)) for way in found.ways}
+        )
     if martian(view, key, device, packet):
         return {Answer(errno.EINVAL)}
     if query.destination == "255.255.255.255":
@@ -128,14 +132,14 @@ def _incoming(view: View, key: NamespaceId, query: Query) -> set[Answer]:
     if _error(found):
         return {Answer(_error(found) if forwards else errno.EHOSTUNREACH)}
     if found.type in ("local", "broadcast"):
-        return {_refused(view, key, packet, device, "") or _in_by(view, key, found)}
+        return {_refused(view, key, packet, device, "") or _in_by(view, key, query, found)}
     if not forwards:
         return {Answer(errno.EHOSTUNREACH)}
     if found.type != "unicast":
         return {Answer(errno.EINVAL)}
     ways = (found.by(way) for way in found.ways)
     return {
-        _refused(view, key, packet, device, view.device_name(key, way.hop.index)) or _in_by(view, key, way)
+        _refused(view, key, packet, device, view.device_name(key, way.hop.index)) or _in_by(view, key, query, way)
         for way in ways
         if way.hop
     }
@@ -145,11 +149,11 @@ def _refused(view: View, key: NamespaceId, packet: Packet, device: str, out_devi
     return Answer(errno.EINVAL) if refuse_source(view, key, device, packet, out_device) else None
 
 
-def _in_by(view: View, key: NamespaceId, found: Lookup) -> Answer:
+def _in_by(view: View, key: NamespaceId, query: Query, found: Lookup) -> Answer:
     assert found.route is not None
     gateway = found.hop.gateway if found.hop else ""
     device = view.device_name(key, found.hop.index) if found.hop else ""
-    return Answer(0, found.type, found.route.table, device, gateway)
+    return Answer(0, found.type, _table(query, found), device, gateway)
 
 
 def _error(found: Lookup) -> int:
@@ -160,7 +164,7 @@ def _error(found: Lookup) -> int:
 
 def _is_own(view: View, key: NamespaceId, source: str) -> bool:
     """__ip_dev_find: an interface's address, or local by the local table."""
-    return bool(view.local_addresses(key, source)) or source.startswith("127.")
+    return bool(view.local_addresses(key, source)) or address_type(view, key, source) == "local"
 
 
 def alike(theirs: Answer, ours: set[Answer]) -> bool:
@@ -172,4 +176,10 @@ def alike(theirs: Answer, ours: set[Answer]) -> bool:
         return any(one.type == theirs.type and theirs.table in (one.table, MAIN, 0) for one in ours) and (
             not theirs.source or any(one.source == theirs.source for one in ours)
         )
-    return theirs in ours
+    return theirs in ours or theirs._replace(table=0) in ours
+
+
+def _table(query: Query, found: Lookup) -> int:
+    """The route's table; 0 where IPv6 names that of any route with the same next-hop object (they share its cache)."""
+    assert found.route is not None
+    return 0 if query.family == 6 and found.route.next_hop_id else found.route.table
