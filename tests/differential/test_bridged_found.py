@@ -132,6 +132,16 @@ def test_random_rules_whether_bridged_packets_are_shown_or_not(box: BridgedBox, 
         assert not verdict.wrong, told(0, rules, verdict)
 
 
+def test_the_forward_chain_of_arptables_sees_bridged_requests(box: BridgedBox) -> None:
+    """Which only legacy tables have; its rules carry no comments, so what arrives must tell. Their conditions are doubts."""
+    assert not box.tool("arptables-legacy -A FORWARD -j DROP", "")
+    try:
+        found = list(BridgedTrial(box, box.loaded(), random.Random(7)).verdicts(100))
+    finally:
+        box.tool("arptables-legacy -F", "")
+    assert not [str(verdict) for verdict in found if verdict.wrong or verdict.foretold.doubts]
+
+
 @pytest.mark.parametrize("hook", ["prerouting", "forward"])
 def test_a_chain_at_the_place_of_br_netfilter_is_doubted(box: BridgedBox, hook: str) -> None:
     """Made before the first bridge it would be passed over by bridged IP packets; no dump tells."""
