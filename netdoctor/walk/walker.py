@@ -11,7 +11,6 @@ from netdoctor.walk import delivery, refusals, route_steps, sizes
 from netdoctor.walk.addressing import is_link_local, is_loopback
 from netdoctor.walk.bridging import Diverted
 from netdoctor.walk.connections import Connections, answer_to
-from netdoctor.walk.diversion import turned
 from netdoctor.walk.filters import Filters
 from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.ipsec import policy_step
@@ -289,6 +288,8 @@ class Walker:
         try:
             packet = self.filters.pass_points(self.trail, end.points, packet)
         except Diverted as diverted:
+            from netdoctor.walk.diversion import turned
+
             end, packet = turned(self, diverted)
         first = end.points[0].device if end.points else end.link.name
         bridges = [point.device for point in end.points if point.kind == "bridge"]
