@@ -81,7 +81,7 @@ def _repair(step: Step, snapshot: Snapshot) -> tuple[str, tuple[Change, ...], st
 
     owner = owner_of_rule(step.facts, ground.find_table(snapshot, step.namespace, ground.chain_ref(step.facts)))
     changes = passage.changes(step, snapshot, owner)
-    return owner, changes, permanence.lasting(step, snapshot, changes, owner), permanence.advice(step, owner)
+    return owner, changes, permanence.lasting(step, snapshot, changes, owner), permanence.advice(step, snapshot, owner)
 
 
 def _whereabouts(step: Step, snapshot: Snapshot) -> tuple[str, ...]:

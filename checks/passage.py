@@ -40,6 +40,8 @@ def changes(step: Step, snapshot: Snapshot, owner: str) -> tuple[Change, ...]:
         return _bypass(step, snapshot)
     if owner in SHUT_BY_DESIGN or owner.startswith(f"{KILL_SWITCH} (") or is_internal(step.facts):
         return ()
+    if is_locked(step, snapshot):
+        return ()
     if _is_against_this(step, snapshot, owner):
         at = ground.chain_ref(step.facts)
         rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
@@ -57,6 +59,12 @@ def _bypass(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
     after = bypassing(rule) if rule else None
     return (ReplaceRule(namespace=step.namespace, at=at, before=rule, after=after),) if rule and after else ()
+
+
+def is_locked(step: Step, snapshot: Snapshot) -> bool:
+    """True for a table with nf_tables' owner flag: the kernel lets nobody but its maker write (firewalld since 2.1)."""
+    table = ground.find_table(snapshot, step.namespace, ground.chain_ref(step.facts))
+    return table is not None and table.owned
 
 
 def is_internal(facts: dict[str, str]) -> bool:

@@ -5,7 +5,7 @@ from typing import Final
 
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import KILL_SWITCH
-from netdoctor.checks.passage import is_internal, zone_of
+from netdoctor.checks.passage import is_internal, is_locked, zone_of
 from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
@@ -117,9 +117,15 @@ def _owners_form(owner: str, facts: dict[str, str]) -> str:
     return ""
 
 
-def advice(step: Step, owner: str) -> tuple[str, ...]:
+def advice(step: Step, snapshot: Snapshot, owner: str) -> tuple[str, ...]:
     """What a person can do where the rule is right and the traffic, or what the rule stands for, is wrong."""
     facts = step.facts
+    if is_locked(step, snapshot):
+        at = ground.chain_ref(facts)
+        told = _firewalld(step, snapshot, at) if owner == "firewalld" else "tell it to let the traffic through"
+        return (
+            f"only {owner or 'the program that made it'} may change table {at.family} {at.table} (flags owner): {told}",
+        )
     if owner == "kube-proxy":
         found = re.search(r"([\w.-]+)/([\w.-]+?)(?::[\w-]+)? has no endpoints", facts.get("rule", ""))
         where = (

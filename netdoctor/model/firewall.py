@@ -115,13 +115,14 @@ class IpSet(Fact, frozen=True):
 
 
 class Table(Fact, frozen=True, dict=True):
-    """One table of one backend. dormant: its base chains are not hooked."""
+    """One table of one backend. dormant: its base chains are not hooked. owned: only the program that made it may change it."""
 
     backend: Backend
     family: TableFamily
     name: str
     handle: int = 0
     dormant: bool = False
+    owned: bool = False
     chains: tuple[Chain, ...] = ()
     sets: tuple[Set, ...] = ()
 

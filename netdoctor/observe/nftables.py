@@ -125,7 +125,7 @@ def _table(
     mine = tuple(chains.get((message[0], name), ()))
     return Table(
         backend=_backend(family, name, mine), family=family, name=name, handle=be64(parts.get(4, NOTHING)),
-        dormant=bool(be32(parts.get(2, NOTHING)) & 1), chains=mine, sets=tuple(sets.get((message[0], name), ())),
+        dormant=bool(be32(parts.get(2, NOTHING)) & 1), owned=bool(be32(parts.get(2, NOTHING)) & 2), chains=mine, sets=tuple(sets.get((message[0], name), ())),
     )  # fmt: skip
 
 

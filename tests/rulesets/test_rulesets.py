@@ -1,6 +1,8 @@
 """Real programs' rulesets in real namespaces: the healthy way passes, each known break names its rule, owner and repair."""
 
 import re
+import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -146,3 +148,31 @@ def test_two_backends_side_by_side_are_a_warning() -> None:
         assert "must be accepted by both" in warning["summary"]
         world.sh("iptables-legacy -F")
         assert world.netdoctor("check", "ns1").report["verdict"] == "pass"
+
+
+OWNED = """table inet firewalld { flags owner; \
+chain filter_FORWARD { type filter hook forward priority 10; ct state established accept; jump filter_FORWARD_dispatch; reject with icmpx admin-prohibited; }; \
+chain filter_FORWARD_dispatch { iifname "veth0" jump filter_FWD_internal_dispatch_stage2; jump filter_FWD_public_dispatch_stage2; }; \
+chain filter_FWD_internal_dispatch_stage2 { }; chain filter_FWD_public_dispatch_stage2 { }; chain filter_FWD_internal_allow { }; }
+"""
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_table_that_only_its_maker_may_change_is_left_to_it() -> None:
+    """firewalld 2 holds its table with the owner flag: the repair is its command, not a write that the kernel refuses."""
+    with World("veth") as world:
+        command = ["ip", "netns", "exec", world.name("host"), "nft", "-i"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as maker:
+            assert maker.stdin
+            maker.stdin.write(OWNED.replace("\\\n", ""))
+            maker.stdin.flush()
+            while "firewalld" not in world.sh("nft list tables"):
+                assert maker.poll() is None
+                time.sleep(0.05)
+            said = world.netdoctor("check", "ns1")
+            fixed = world.netdoctor("fix", "ns1", "--yes")
+            maker.stdin.close()
+        (cause,) = said.report["root_causes"]
+        assert cause["owner"] == "firewalld" and not cause["fix"] and fixed.code == 1
+        assert "only firewalld may change table inet firewalld" in cause["advice"][0]
+        assert "--add-ingress-zone internal --add-egress-zone public" in cause["advice"][0]
