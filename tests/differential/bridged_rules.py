@@ -187,8 +187,6 @@ class Maker:
                 ("set mark map", "meta mark set ether type map { arp : 1, ip : 2, ip6 : 3 }", "ether type != 0")
             )
             found.append(("set priority", "meta priority set 0:1"))
-        if family == "netdev":
-            found.append(("dup", f"dup to {dice.choice(('lo',))}"))
         if family in ("ip", "ip6", "inet"):
             found.append(
                 (
