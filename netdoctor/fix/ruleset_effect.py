@@ -7,7 +7,6 @@ from netdoctor.model.expression import Counter, Last, Quota
 from netdoctor.model.firewall import Chain, Rule, Table
 from netdoctor.model.snapshot import Namespace
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.netfilter.candidates import CONDITIONS
 
 from .seen import known, replace
 
@@ -124,10 +123,7 @@ def _rules_edited(
             return chain
         rules = edit(chain.rules)
         numbered = (rule if rule.line == line else replace(rule, line=line) for line, rule in enumerate(rules, 1))
-        edited = replace(chain, rules=tuple(numbered))
-        if CONDITIONS in chain.worked_out:
-            edited.worked_out[CONDITIONS] = chain.worked_out[CONDITIONS]
-        return edited
+        return replace(chain, rules=tuple(numbered))
 
     return _chain_edited(namespace, at, edit_chain)
 

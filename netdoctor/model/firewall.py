@@ -37,7 +37,7 @@ class Rule(Fact, frozen=True):
     bytes: int | None = None
 
 
-class Chain(Fact, frozen=True, dict=True):
+class Chain(Fact, frozen=True):
     """One chain. A base chain has `hook`; legacy built-in chains have theirs and the table's fixed priority.
 
     type: filter, nat or route. devices: only ingress and egress chains have them.
@@ -51,11 +51,6 @@ class Chain(Fact, frozen=True, dict=True):
     policy: str = "accept"
     devices: tuple[str, ...] = ()
     rules: tuple[Rule, ...] | Unknown = UNREAD
-
-    @cached_property
-    def worked_out(self) -> dict[str, object]:
-        """What was worked out of these rules once and is kept with them: it is no part of the chain's value."""
-        return {}
 
 
 class SetElement(Fact, frozen=True):

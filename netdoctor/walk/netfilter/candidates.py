@@ -1,193 +1,133 @@
-"""Which rules of a long chain a packet can meet at all, found by what the rules compare and not rule by rule.
+"""Which rules of a long chain a packet can meet at all: a look at the plain comparisons that each begins with.
 
-A rule that begins with plain comparisons is surely missed when one of them fails. So the rules are filed by the most
-telling comparison of each: what is compared, and with which value. A packet then answers each question once. A question
-it has no sure answer to leaves all rules filed under it in: what comes out is never less than what can be met.
+A rule that begins with plain comparisons is surely missed when one of them fails. What the packet has to show for each
+is worked out once, so that looking costs a fraction of evaluating. A comparison whose answer is not sure misses nothing:
+what comes out is never less than what can be met.
 """
 
 import struct
-from collections import defaultdict
 from collections.abc import Iterator
 
-import msgspec
-
-from netdoctor.model.expression import AnyExpression, Bitwise, Cmp, Ct, Meta, Payload, Range, XtHeader, XtMatch
-from netdoctor.model.firewall import Chain, Rule
+from netdoctor.model.expression import AnyExpression, Bitwise, Cmp, Ct, Meta, Payload, XtHeader, XtMatch
+from netdoctor.model.firewall import Rule
 from netdoctor.walk.packet import TCP, UDP
 
 from .headers import packed
 from .registers import Registers
 from .state import State
 from .step import step
-from .xt_header import INVERT_DESTINATION, INVERT_PROTOCOL, INVERT_SOURCE
+from .xt_header import INVERT_DESTINATION, INVERT_IN, INVERT_OUT, INVERT_PROTOCOL, INVERT_SOURCE
 
-MANY, SAMPLED = 48, 500
+MANY = 48
 LOADS = (Meta, Payload, Ct)
-INDEX, CONDITIONS = "index", "conditions"
-PORTS = {"tcp": TCP, "udp": UDP}
-INVERT_PORT = 2
-PORTS_BYTES = 12
-
+PORTS = {"tcp": (TCP, 11), "udp": (UDP, 8)}
+"""The protocol of a match on ports, and where it keeps its inversions."""
+INVERT_PORT, PORTS_BYTES = 2, 12
+UNSURE_HEADER = {"source", "destination", "protocol", "destination_port"}
 
 Expressions = tuple[AnyExpression, ...]
-Question = tuple[str, bytes | Expressions, int, int]
-"""("loaded", expressions, register, length): what nf_tables expressions load into a register, its first bytes.
-(field of the header, mask, 0, 0): for xtables."""
-Condition = tuple[Question, bytes]
-Known = dict[int, tuple[Expressions, Condition | None]]
-"""id of a rule's expressions -> those expressions, which stay in being with it, and what the rule is filed under."""
-PROTOCOL: Question = ("protocol", b"", 0, 0)
-PORT: Question = ("port", b"", 0, 0)
 
 
-class Index(msgspec.Struct, frozen=True):
-    """The places of a chain's rules: those without a telling comparison, and per question and value the others."""
-
-    always: tuple[int, ...]
-    filed: dict[Question, dict[bytes, list[int]]]
-
-    def places(self, state: State, first: int) -> list[int]:
-        """The places from `first` on of the rules that the packet can meet."""
-        found = list(self.always)
-        outside, state.registers = state.registers, Registers()
-        for question, by_value in self.filed.items():
-            answer = answered(state, question)
-            if answer is None:
-                found += (place for places in by_value.values() for place in places)
-            else:
-                found += by_value.get(answer, ())
-        state.registers = outside
-        return sorted(place for place in found if place >= first)
-
-
-def candidates(state: State, chain: Chain, rules: tuple[Rule, ...]) -> Iterator[Rule]:
-    """The chain's rules that the packet can meet, in order; asked again once a rule has changed the packet."""
+def candidates(state: State, rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """The chain's rules that the packet can meet, in order; it is looked at anew once a rule has changed the packet."""
     if len(rules) < MANY:
         yield from rules
         return
-    index = _index_of(chain, rules)
-    first = 0
-    while first < len(rules):
-        packet, uncertain = state.packet, dict(state.uncertain)
-        for place in index.places(state, first):
-            yield rules[place]
-            first = place + 1
-            if state.packet is not packet or state.uncertain != uncertain:
-                break
-        else:
-            return
-
-
-def _index_of(chain: Chain, rules: tuple[Rule, ...]) -> Index:
-    kept = chain.worked_out.get(INDEX)
-    if not isinstance(kept, Index):
-        known = chain.worked_out.get(CONDITIONS)
-        known = chain.worked_out[CONDITIONS] = known if isinstance(known, dict) else {}
-        kept = chain.worked_out[INDEX] = made_index(rules, known)
-    return kept
-
-
-def made_index(rules: tuple[Rule, ...], known: Known) -> Index:
-    """Files each rule under that of its conditions which differs most from rule to rule.
-
-    known: where rules were filed before, in this chain or in one that it was edited from; it is added to.
-    """
-    _choose([rule.expressions for rule in rules if id(rule.expressions) not in known], known)
-    always: list[int] = []
-    filed: dict[Question, dict[bytes, list[int]]] = {}
-    for place, rule in enumerate(rules):
-        chosen = known[id(rule.expressions)][1]
-        if chosen is None:
-            always.append(place)
-        else:
-            filed.setdefault(chosen[0], {}).setdefault(chosen[1], []).append(place)
-    return Index(tuple(always), filed)
-
-
-def _choose(unfiled: list[Expressions], known: Known) -> None:
-    """The most telling condition of each, as a sample of them shows."""
-    conditions = [conditions_of(each) for each in unfiled]
-    values: defaultdict[Question, set[bytes]] = defaultdict(set)
-    for several in conditions[:: 1 + len(conditions) // SAMPLED]:
-        for question, value in several:
-            values[question].add(value)
-    differ = {question: len(found) for question, found in values.items()}
-
-    def telling(one: Condition) -> int:
-        return differ.get(one[0], 0)
-
-    for expressions, several in zip(unfiled, conditions, strict=True):
-        known[id(expressions)] = expressions, max(several, key=telling, default=None)
-
-
-def conditions_of(expressions: Expressions) -> list[Condition]:
-    """The equalities among the comparisons that a rule begins with."""
-    if expressions and isinstance(expressions[0], XtHeader):
-        return _header_conditions(expressions[0], expressions[1:])
-    found: list[Condition] = []
-    loads: Expressions = ()
-    register = 0
-    for expression in expressions:
-        kind = type(expression)
-        if kind in LOADS:
-            loads, register = (expression,), expression.register  # type: ignore[union-attr]
-        elif kind is Cmp and loads and expression.register == register:  # type: ignore[union-attr]
-            value: bytes = expression.value  # type: ignore[union-attr,assignment]
-            if expression.operator == "eq":  # type: ignore[union-attr]
-                found.append((("loaded", loads, register, len(value)), value))
-        elif isinstance(expression, Range) and loads and expression.register == register:
+    look, packet, uncertain = _Look(state), state.packet, dict(state.uncertain)
+    misses = look.misses
+    for rule in rules:
+        if misses(rule.expressions):
             continue
-        elif isinstance(expression, Bitwise) and loads and _stays(expression, register):
-            loads = (*loads, expression)
-        else:
-            break
-    return found
+        yield rule
+        if state.packet is not packet or state.uncertain != uncertain:
+            look, packet, uncertain = _Look(state), state.packet, dict(state.uncertain)
+            misses = look.misses
 
 
-def _stays(expression: Bitwise, register: int) -> bool:
-    return expression.operation == "bool" and expression.source == expression.destination == register
+class _Look:
+    """One packet as rules see it. What it shows for each load is kept by the identity of the loading expressions, which
+    rules that were read together share."""
 
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._shown: dict[int | tuple[int, int], bytes | None] = {}
+        packet = state.packet
+        self._header_is_sure = packet.ether_type in (0x0800, 0x86DD) and not UNSURE_HEADER & set(state.uncertain)
+        self._source, self._destination = (
+            (packed(packet.source), packed(packet.destination)) if self._header_is_sure else (b"", b"")
+        )
 
-def _header_conditions(header: XtHeader, rest: Expressions) -> list[Condition]:
-    found: list[Condition] = []
-    invert = header.invert
-    if any(header.source_mask) and not invert & INVERT_SOURCE:
-        found.append((("source", header.source_mask, 0, 0), header.source))
-    if any(header.destination_mask) and not invert & INVERT_DESTINATION:
-        found.append((("destination", header.destination_mask, 0, 0), header.destination))
-    if header.protocol and not invert & INVERT_PROTOCOL:
-        found.append((PROTOCOL, bytes((header.protocol & 0xFF,))))
-    match = rest[0] if rest else None
-    if isinstance(match, XtMatch) and match.name in PORTS and len(match.info) >= PORTS_BYTES:
-        low, high = struct.unpack_from("=2H", match.info, 4)
-        if low == high and not match.info[11 if match.name == "tcp" else 8] & INVERT_PORT:
-            found.append((PORT, struct.pack("=BH", PORTS[match.name], low)))
-    return found
+    def misses(self, expressions: Expressions) -> bool:
+        """True when one of the comparisons that the rule begins with surely fails."""
+        if expressions and type(expressions[0]) is XtHeader:
+            return self._header_is_sure and self._misses_header(expressions[0], expressions)
+        place, end, shown = 0, len(expressions) - 1, self._shown
+        while place < end:
+            load, test = expressions[place], expressions[place + 1]
+            key: int | tuple[int, int] = id(load)
+            if type(test) is Bitwise and place + 1 < end:
+                key, place = (id(load), id(test)), place + 1
+                test = expressions[place + 1]
+            if type(test) is not Cmp or type(load) not in LOADS:
+                return False
+            if key not in shown:
+                shown[key] = self._show(load, expressions[place] if key != id(load) else None, test.register)
+            value = shown[key]
+            if value is None or test.operator != "eq":
+                return False
+            if not value.startswith(test.value):
+                return True
+            place += 2
+        return False
 
-
-def answered(state: State, question: Question) -> bytes | None:
-    """What the packet answers; None when it is not known for sure. b"" fits no rule."""
-    field, compared, register, length = question
-    if isinstance(compared, tuple):
-        return _loaded(state, compared, register, length)
-    packet = state.packet
-    if field == "port":
-        unsure = "destination_port" in state.uncertain or "protocol" in state.uncertain
-        return None if unsure else struct.pack("=BH", packet.protocol, packet.destination_port)
-    if "source" in state.uncertain or "destination" in state.uncertain:
-        return None
-    if field == "protocol":
-        return None if "protocol" in state.uncertain else bytes([packet.protocol])
-    address = packed(packet.source if field == "source" else packet.destination)
-    return bytes(a & m for a, m in zip(address, compared, strict=False))
-
-
-def _loaded(state: State, loads: Expressions, register: int, length: int) -> bytes | None:
-    for expression in loads:
-        outcome = step(state, expression)
-        if outcome is False:
-            return b""
-        if outcome is not True:
+    def _show(self, load: AnyExpression, mask: AnyExpression | None, register: int) -> bytes | None:
+        """What the load puts into the register; b"" when the rule breaks off there, None when it is not sure."""
+        state = self._state
+        if isinstance(mask, Bitwise) and (mask.operation != "bool" or mask.destination != register):
             return None
-    bits = state.registers.load(register, length)
-    return bits.value if bits.known else None
+        outside, state.registers = state.registers, Registers()
+        try:
+            for expression in (load, mask) if mask is not None else (load,):
+                outcome = step(state, expression)
+                if outcome is not True:
+                    return b"" if outcome is False else None
+            bits = state.registers.load(register, mask.length if isinstance(mask, Bitwise) else 16)
+        finally:
+            state.registers = outside
+        return bits.value if bits.known else None
+
+    def _misses_header(self, header: XtHeader, expressions: Expressions) -> bool:
+        invert, packet = header.invert, self._state.packet
+        if header.protocol and header.protocol != packet.protocol and not invert & INVERT_PROTOCOL:
+            return True
+        if _apart(self._destination, header.destination, header.destination_mask) and not invert & INVERT_DESTINATION:
+            return True
+        if _apart(self._source, header.source, header.source_mask) and not invert & INVERT_SOURCE:
+            return True
+        if _other_device(header.in_device, packet.in_device) and not invert & INVERT_IN:
+            return True
+        if _other_device(header.out_device, packet.out_device) and not invert & INVERT_OUT:
+            return True
+        match = expressions[1] if len(expressions) > 1 else None
+        return type(match) is XtMatch and match.name in PORTS and self._misses_port(match)
+
+    def _misses_port(self, match: XtMatch) -> bool:
+        protocol, inversions = PORTS[match.name]
+        if (
+            protocol != self._state.packet.protocol
+            or len(match.info) < PORTS_BYTES
+            or match.info[inversions] & INVERT_PORT
+        ):
+            return False
+        low, high = struct.unpack_from("=2H", match.info, 4)
+        return not low <= self._state.packet.destination_port <= high
+
+
+def _apart(address: bytes, wanted: bytes, mask: bytes) -> bool:
+    if address == wanted or len(address) != len(wanted):
+        return False
+    return (int.from_bytes(address, "big") & int.from_bytes(mask, "big")) != int.from_bytes(wanted, "big")
+
+
+def _other_device(wanted: str, device: str) -> bool:
+    return bool(wanted) and wanted != device and not wanted.endswith("+")

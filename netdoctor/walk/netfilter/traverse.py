@@ -110,7 +110,7 @@ class _Walk:
         if depth > MAXIMUM_DEPTH:
             return None
         outside, left = self.state.in_doubt, ""
-        for rule in candidates(self.state, chain, rules):
+        for rule in candidates(self.state, rules):
             met = self.meet(chain, rule)
             if met is None:
                 continue
