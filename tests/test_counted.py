@@ -63,14 +63,14 @@ def test_the_rule_whose_counter_moved_is_named(world: World, tool: str, name: st
 
 def test_a_native_rule_with_its_counter_after_the_doubt(world: World) -> None:
     world.sh("nft add table ip doubt; nft 'add chain ip doubt f { type filter hook forward priority 5; }'")
-    world.sh("nft add rule ip doubt f quota over 10 bytes counter drop")
+    world.sh("nft add rule ip doubt f numgen random mod 100000 '<' 99990 counter drop")
     found = settled(world)
     assert found.diagnosis.basis == "confirmed" and "ip doubt f" in found.diagnosis.causes[0].object
 
 
 def test_a_counter_before_the_doubt_settles_nothing(world: World) -> None:
     world.sh("nft add table ip doubt; nft 'add chain ip doubt f { type filter hook forward priority 5; }'")
-    world.sh("nft add rule ip doubt f counter quota over 10 bytes drop")
+    world.sh("nft add rule ip doubt f counter numgen random mod 100000 '<' 99990 drop")
     found = settled(world)
     assert found.diagnosis.verdict == "fail" and found.diagnosis.basis != "confirmed"
     assert "ip doubt f" in found.diagnosis.causes[0].object
@@ -101,7 +101,7 @@ def test_a_queue_nobody_listens_on_drops(world: World, tool: str) -> None:
 def test_a_queue_with_bypass_that_nobody_listens_on_passes(world: World, tool: str) -> None:
     world.sh(f"{tool} -A FORWARD -j NFQUEUE --queue-num 7 --queue-bypass")
     found = settled(world)
-    assert found.diagnosis.verdict == "pass" and not found.case.legs[0].trip.doubts
+    assert not found.diagnosis.causes and not found.case.legs[0].trip.doubts
 
 
 @pytest.mark.parametrize("tool", TOOLS)
