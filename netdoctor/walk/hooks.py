@@ -82,7 +82,7 @@ class Firewall:
         if not nat_done:
             packet = self._nat(trail, key, hook, packet, nats)
         if hook in SOURCE_HOOKS:
-            self._confirm(key, packet)
+            packet = self._confirmed(key, packet)
         return packet
 
     def frame(
@@ -157,11 +157,13 @@ class Firewall:
             found[0].mark = packet.conntrack.mark
         return packet
 
-    def _confirm(self, key: NamespaceId, packet: Packet) -> None:
+    def _confirmed(self, key: NamespaceId, packet: Packet) -> Packet:
         """nf_confirm: a flow whose first packet has got through is known from now on."""
         found = self._connection(key, packet)
-        if found is not None:
-            found[0].status.add("confirmed")
+        if found is None or packet.conntrack is None:
+            return packet
+        found[0].status.add("confirmed")
+        return replace(packet, conntrack=replace(packet.conntrack, status=tuple(sorted(found[0].status))))
 
     def _evaluate(self, trail: Trail, key: NamespaceId, base: BaseChain, packet: Packet) -> ChainResult:
         """What the chain does; where doubtful rules leave several things open, the one that this world takes."""

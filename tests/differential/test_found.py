@@ -126,6 +126,10 @@ FOUND = {
         (Sent("left", packet(INSIDE, OUTSIDE)), Sent("right", packet(OUTSIDE, INSIDE, source_port=80, destination_port=30000))),
         {"marked"}, "ns1:eth0",
     ),
+    "a packet to oneself is confirmed before it comes in": Found(
+        (iptables("filter", f"OUTPUT -m conntrack --ctstatus CONFIRMED {COMMENT} out", f"INPUT -m conntrack --ctstatus CONFIRMED {COMMENT} in"),),
+        (Sent("", packet(HOST, HOST)),), {"in"}, "host",
+    ),
     "what comes by loopback passes prerouting": Found(
         (iptables("mangle", f"PREROUTING -i lo {COMMENT} loop"),), (Sent("", packet(HOST, HOST)),), {"loop"}, "host",
     ),
@@ -155,3 +159,12 @@ def test_found(box: Box, name: str) -> None:
     assert set(verdict.moved) == found.met, str(verdict)
     assert verdict.seen is not None and verdict.seen.place == found.came, str(verdict)
     assert not verdict.foretold.doubts, str(verdict)
+
+
+def test_what_is_made_from_an_uncertain_value_is_uncertain(box: Box) -> None:
+    rules = ("FORWARD -m statistic --mode random --probability 0.5 -j TTL --ttl-inc 1", "FORWARD -j TTL --ttl-dec 2")
+    box.tool("nft flush ruleset", "")
+    assert not box.tool(*iptables("mangle", *rules))
+    trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
+    verdict = trial.one(Oracle(box, trial.snapshot), Sent("left", packet(INSIDE, OUTSIDE)))
+    assert verdict.seen is not None and "field ttl" in verdict.foretold.doubts, str(verdict)

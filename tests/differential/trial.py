@@ -9,7 +9,7 @@ from typing import NamedTuple
 from netdoctor.walk.netfilter import traverse
 from netdoctor.walk.packet import ICMP, ICMP6
 
-from .box import LISTENED, WIRES, Box, Loaded, patience
+from .box import LISTENED, Box, Loaded, patience
 from .flows import Flows, Sent
 from .foretold import Foretold, Oracle
 from .iptables_rules import Rules
@@ -114,7 +114,7 @@ class Trial:
         for _ in patience():
             met = [one for its, one in self.box.met() if its == tag]
             seen = next((one for one in met if not _complains(one, sent)), seen)
-            complained = complained or _refused(seen) or _redirected(sent, seen)
+            complained = complained or _refused(seen) or _redirected(sent, foretold)
             complained = complained or any(_complains(one, sent) for one in met)
             after = self.box.counted()
             moved = self._moved(after)
@@ -196,9 +196,10 @@ def disagreement(
     return ""
 
 
-def _redirected(sent: Sent, seen: Seen | None) -> bool:
-    """Sent back where it came from: an IPv6 router tells the sender of the shorter way (ip6_forward)."""
-    return bool(sent.wire) and seen is not None and seen.place == ":".join(WIRES[sent.wire]) and ":" in seen.source
+def _redirected(sent: Sent, told: Foretold) -> bool:
+    """To be sent back where it came from: an IPv6 router tells the sender of the shorter way (ip6_forward)."""
+    back = [step for step in told.steps if step.startswith("route pass") and step.endswith(f" by {sent.wire}")]
+    return sent.packet.family == 6 and bool(sent.wire) and bool(back)
 
 
 def _complains(seen: Seen, sent: Sent) -> bool:

@@ -73,8 +73,13 @@ class State:
     def put_back(self, kept: dict[str, object]) -> None:
         vars(self).update(kept)
 
-    def change(self, field: str, value: object) -> None:
-        """Sets a packet field; in doubt the old value stays and the field counts as uncertain."""
+    def change(self, field: str, value: object, *, keeping: bool = False) -> None:
+        """Sets a packet field; in doubt the old value stays and the field counts as uncertain.
+
+        keeping: the new value is made from the old one, and no surer than that was.
+        """
+        if keeping and field in self.uncertain:
+            return
         if self.in_doubt:
             self.uncertain[field] = self.in_doubt
             return

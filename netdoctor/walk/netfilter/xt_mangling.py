@@ -69,11 +69,11 @@ def ecn(state: State, target: XtTarget) -> Outcome:
     operation, bits, flags = target.info[:3]
     packet = state.packet
     if operation & 1:
-        state.change("tos", (packet.tos & ~3 & 0xFF) | bits & 3)
+        state.change("tos", (packet.tos & ~3 & 0xFF) | bits & 3, keeping=True)
     for bit, flag, wanted in ((16, 0x40, flags & 1), (32, 0x80, flags & 2)):
         if operation & bit and packet.protocol == TCP:
             old = state.packet.tcp_flags
-            state.change("tcp_flags", old | flag if wanted else old & ~flag)
+            state.change("tcp_flags", old | flag if wanted else old & ~flag, keeping=True)
     return True
 
 

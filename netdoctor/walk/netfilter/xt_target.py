@@ -26,6 +26,7 @@ REJECT_WITH_6 = (
     "echo-reply", "tcp-reset", "icmp6-policy-fail", "icmp6-reject-route",
 )  # fmt: skip
 SET, SAVE, RESTORE = 0, 1, 2
+ALL_BITS = 0xFFFFFFFF
 MARK_REVISION = 2
 ZONE_OF_MARK = 16
 SPECIFIED_ADDRESS, SPECIFIED_PORT, SHIFTED_PORTS = 1, 2, 32
@@ -96,7 +97,7 @@ def reject(state: State, target: XtTarget) -> Outcome:
 def mark(state: State, target: XtTarget) -> Outcome:
     """Revision 2: the masked bits are zeroed, then `mark` is xored in."""
     value, mask = struct.unpack_from("=2I", target.info)
-    state.change("mark", (state.packet.mark & ~mask & 0xFFFFFFFF) ^ value)
+    state.change("mark", (state.packet.mark & ~mask & 0xFFFFFFFF) ^ value, keeping=mask != ALL_BITS)
     return True
 
 
@@ -125,7 +126,8 @@ def connmark(state: State, target: XtTarget) -> Outcome:
     elif why := state.uncertain.get("conntrack"):
         state.uncertain["mark"] = why
     else:
-        state.change("mark", (state.packet.mark & ~packet_mask & 0xFFFFFFFF) ^ shifted(view.mark & ct_mask))
+        new = (state.packet.mark & ~packet_mask & 0xFFFFFFFF) ^ shifted(view.mark & ct_mask)
+        state.change("mark", new, keeping=packet_mask != ALL_BITS)
     return True
 
 
@@ -162,7 +164,7 @@ def tproxy(state: State, target: XtTarget) -> Outcome:
         return Alternatives(decisions=(Decision(code="drop"), Decision(code="accept")), why=found.why)
     if not found:
         return Decision(code="drop")
-    state.change("mark", (packet.mark & ~mask & 0xFFFFFFFF) ^ value)
+    state.change("mark", (packet.mark & ~mask & 0xFFFFFFFF) ^ value, keeping=mask != ALL_BITS)
     state.tproxy = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return Decision(code="accept")
 
@@ -171,17 +173,17 @@ def ttl(state: State, target: XtTarget) -> Outcome:
     """struct ipt_TTL_info and ip6t_HL_info: set, increment, decrement."""
     mode, value = target.info[0], target.info[1]
     old = state.packet.ttl
-    state.change("ttl", (value, min(old + value, 255), max(old - value, 0))[mode])
+    state.change("ttl", (value, min(old + value, 255), max(old - value, 0))[mode], keeping=mode != 0)
     return True
 
 
 def tos(state: State, target: XtTarget) -> Outcome:
     old = state.packet.tos
     if target.name == "DSCP":
-        state.change("tos", (old & 3) | target.info[0] << 2)
+        state.change("tos", (old & 3) | target.info[0] << 2, keeping=True)
     else:
         value, mask = target.info[0], target.info[1]
-        state.change("tos", (old & ~mask & 0xFF) ^ value)
+        state.change("tos", (old & ~mask & 0xFF) ^ value, keeping=mask != 0xFF)
     return True
 
 
