@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from netdoctor.model.journey import Because
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk.packet import Packet
+from netdoctor.walk.packet import TCP, UDP, Packet
 from netdoctor.walk.route_text import route_text, rule_text
-from netdoctor.walk.routing import Lookup
+from netdoctor.walk.routing import Lookup, lookup, query_out
+from netdoctor.walk.source_address import select_source
 from netdoctor.walk.tables import MAIN
+from netdoctor.walk.view import View
 from netdoctor.walk.worlds import FORK
 
 if TYPE_CHECKING:
@@ -67,6 +71,23 @@ def chosen_way(walker: "Walker", key: NamespaceId, packet: Packet, found: Lookup
     taken, number = walker.world.turn(key, packet.destination, told)
     walker.trail.add(walker.trail.step("route", key, "pass", told[taken], packet=str(packet), facts={FORK: number}))
     return found.by(found.ways[taken])
+
+
+def sourced(view: View, key: NamespaceId, packet: Packet) -> Packet:
+    """The packet with a source, where IPv6 finds no route without one: source-specific routes (ip6_dst_lookup_tail)."""
+    if packet.family == 4 or packet.source or lookup(view, key, query_out(packet)).type not in ERROR_NAMES:
+        return packet
+    source = select_source(view, key, 6, 0, packet.destination, None)
+    found = lookup(view, key, query_out(replace(packet, source=source))) if source else None
+    return packet if found is None or found.type in ERROR_NAMES else replace(packet, source=source)
+
+
+def routed_apart(view: View, key: NamespaceId, packet: Packet, found: Lookup) -> bool:
+    """True when connect() takes another way once the source is chosen: it looks up twice in IPv4 (ip_route_connect)."""
+    if packet.family == 6 or packet.protocol not in (TCP, UDP):
+        return False
+    again = lookup(view, key, query_out(packet))
+    return (again.type, again.ways) != (found.type, found.ways)
 
 
 def route_because(walker: "Walker", key: NamespaceId, found: Lookup) -> tuple[Because, ...]:

@@ -162,9 +162,12 @@ class Walker:
         delivery.check_local_port(
             self.view, self.trail, key, packet, asking=key == self.flow.namespace and self.trail.direction == "forward"
         )
+        packet = route_steps.sourced(self.view, key, packet)
         found = self._route_out(key, packet)
         if not packet.source:
             packet = self._with_source(key, packet, found)
+            if route_steps.routed_apart(self.view, key, packet, found):
+                found = self._route_out(key, packet)
         refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
         self._policy(key, "out", packet)

@@ -64,3 +64,24 @@ def test_a_probe_that_passes_is_a_pass(shared: World) -> None:
     _default(shared, "192.168.0.1", "192.168.0.2")
     found = examined(shared, probe=True)
     assert found.diagnosis.verdict in ("pass", "warn")
+
+
+def test_a_connection_is_routed_again_once_its_source_is_chosen(shared: World) -> None:
+    """ip_route_connect looks up twice in IPv4: `from` rules hold for TCP, and not for a ping without a source."""
+    shared.ip("ns1", ["rule add from 10.0.0.2 prohibit"])
+    try:
+        assert walked(shared).fatal is None
+        assert not shared.probe("tcp 8.8.8.8:80")
+        trip = walked(shared, port="80/tcp")
+        assert trip.fatal is not None and trip.fatal.cause == "policy-rule-refuses"
+    finally:
+        shared.ip("ns1", ["rule del from 10.0.0.2 prohibit"])
+
+
+def test_a_source_specific_default_is_found(shared: World) -> None:
+    """ip6_dst_lookup_tail: no route without a source, so one is chosen first."""
+    shared.ip("host", ["addr add fd00::1/64 dev veth0 nodad"])
+    shared.ip("ns1", ["addr add fd00::2/64 dev veth1 nodad", "route add ::/0 from fd00::/64 via fd00::1 dev veth1"])
+    shared.sh("while ip -6 -o addr show tentative | grep -q fd00; do sleep 0.02; done", "ns1")
+    trip = walked(shared, "2001:db8::8")
+    assert any("2001:db8::8 goes via fd00::1" in step.summary for step in trip.forward.steps)

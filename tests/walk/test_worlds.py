@@ -39,8 +39,8 @@ def lab_world(shared: World) -> Iterator[World]:
     )
 
 
-def examined(world: World, dest: str = "8.8.8.8", *, probe: bool = False) -> Examined:
-    asked = question.parse(world.name("ns1"), dest, "")
+def examined(world: World, dest: str = "8.8.8.8", *, probe: bool = False, port: str = "") -> Examined:
+    asked = question.parse(world.name("ns1"), dest, port)
 
     def act() -> Examined:
         with Examination(asked, Options(probe=probe)) as examination:
@@ -54,8 +54,8 @@ def examined(world: World, dest: str = "8.8.8.8", *, probe: bool = False) -> Exa
         host.close()
 
 
-def walked(world: World, dest: str = "8.8.8.8") -> RoundTrip:
-    return examined(world, dest).case.legs[0].trip
+def walked(world: World, dest: str = "8.8.8.8", port: str = "") -> RoundTrip:
+    return examined(world, dest, port=port).case.legs[0].trip
 
 
 def test_every_leaf_of_a_tree_of_choices_once() -> None:
