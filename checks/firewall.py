@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from netdoctor.checks import ground
+from netdoctor.checks import ground, traffic
 from netdoctor.checks.ownership import owner_of_rule, reverts
-from netdoctor.model.change import Change, DeleteQdisc, DeleteXfrmPolicy
+from netdoctor.model.change import Change, DeleteXfrmPolicy
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
 from netdoctor.model.snapshot import Snapshot
@@ -76,7 +76,7 @@ def _repair(step: Step, snapshot: Snapshot) -> tuple[str, tuple[Change, ...], st
     if step.kind == "xfrm":
         return "", _drop_policy(step, snapshot), "change what installs the policy (ipsec.conf, swanctl.conf)", ()
     if step.kind == "traffic-control":
-        return "", _drop_qdisc(step, snapshot), "change what installs the filter at boot", ()
+        return "", traffic.without_qdisc(step, snapshot), "change what installs the filter at boot", ()
     from netdoctor.checks import passage, permanence
 
     owner = owner_of_rule(step.facts, ground.find_table(snapshot, step.namespace, ground.chain_ref(step.facts)))
@@ -104,7 +104,7 @@ def _object(step: Step) -> str:
     if step.kind == "xfrm":
         return f"IPsec (xfrm) policy {facts.get('policy', '')}"
     if step.kind == "traffic-control":
-        return f"tc {facts.get('kind', 'filter')} {facts.get('side', '')} filter on {facts['link']}".replace("  ", " ")
+        return traffic.name_of(facts, step.because[0].text if step.because else "")
     place = f"{facts['backend']} {facts['family']} {facts['table']} {facts.get('path', facts['chain'])}"
     return (
         f"{place} rule {facts['line']}: {facts['rule']}"
@@ -128,29 +128,6 @@ def _drop_policy(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return ()
     policy = next((one for one in namespace.policies if policy_text(one) == step.facts.get("policy")), None)
     return (DeleteXfrmPolicy(namespace=step.namespace, policy=policy),) if policy else ()
-
-
-def _drop_qdisc(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
-    """Takes away the qdisc that carries the filter, or the queue that drops; programs of others are left to a person."""
-    namespace = ground.namespace(snapshot, step.namespace)
-    link = ground.link(snapshot, step.namespace, step.facts["link"])
-    if namespace is None or link is None or isinstance(namespace.qdiscs, Unknown) or step.facts.get("kind") == "tcx":
-        return ()
-    filters = namespace.filters.get(link.name, ())
-    kept = () if isinstance(filters, Unknown) else filters
-    wanted = ("clsact", "ingress") if step.cause != "queue-drops" else (step.facts["kind"],)
-    qdisc = next(
-        (
-            one
-            for one in namespace.qdiscs
-            if one.index == link.index and one.kind in wanted and (step.cause != "queue-drops" or one.parent == "root")
-        ),
-        None,
-    )
-    if qdisc is None:
-        return ()
-    carried = kept if step.cause != "queue-drops" else ()
-    return (DeleteQdisc(namespace=step.namespace, link=link.name, qdisc=qdisc, filters=carried),)
 
 
 def _advice(step: Step) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         namespace=changes[0].namespace if step.kind == "ttl" and changes else step.namespace,
         object=f"sysctl {step.facts.get('sysctl', sysctl).replace('/', '.')}"
         if sysctl or "sysctl" in step.facts
-        else "TTL",
+        else f"TTL{': ' if 'rule' in step.facts else ''}{step.facts.get('rule', '')}",
         summary=step.summary + (" (rp_filter)" if step.cause == "rp-filter-drops" else ""),
         expected=f"{sysctl.replace('/', '.')} = {wanted}" if sysctl else "",
         observed=step.because[0].text if step.because else "",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from netdoctor.checks import ground
+from netdoctor.checks import ground, traffic
 from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, SetLink
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
@@ -32,12 +32,7 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
         slug=step.cause,
         layer=LAYER,
         namespace=step.namespace,
-        object=f"MTU {facts.get('mtu', '')} of {facts.get('link', step.device)}"
-        + (
-            f"; {facts['lost_chain']} rule {facts.get('lost_line')}: {facts.get('lost_rule', '')} drops ICMP frag-needed"
-            if facts.get("lost_chain")
-            else ""
-        ),
+        object=_object(step),
         summary=step.summary,
         expected=f"packets of {facts.get('length', '1500')} bytes pass, or their sender is told",
         observed=step.because[0].text if step.because else "",
@@ -50,6 +45,25 @@ def cause(step: Step, snapshot: Snapshot) -> Cause:
     )
 
 
+def _object(step: Step) -> str:
+    """The link that is too small and the rule that hides it; or the rule, filter or queue that takes no full-size packets."""
+    facts = step.facts
+    rule = (
+        f"{facts['lost_chain']} rule {facts.get('lost_line')}: {facts.get('lost_rule', '')}"
+        if facts.get("lost_chain")
+        else ""
+    )
+    if facts.get("mtu"):
+        return f"MTU {facts['mtu']} of {facts.get('link', step.device)}" + (
+            f"; {rule} drops ICMP frag-needed" if rule else ""
+        )
+    if rule:
+        return f"{facts['lost_backend']} {facts['lost_family']} {facts['lost_table']} {rule}"
+    if "lost_link" in facts:
+        return traffic.name_of(facts, step.because[0].text if step.because else "")
+    return f"the way by {facts.get('link', step.device)}" + (f": {facts['rule']}" if facts.get("rule") else "")
+
+
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     facts = step.facts
     if step.cause == "mtu-mismatch":
@@ -59,7 +73,7 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
             else ()
         )
     if not facts.get("lost_chain"):
-        return ()
+        return traffic.without_qdisc(step, snapshot) if "lost_link" in facts else ()
     at = ChainRef(
         backend=facts["lost_backend"], family=facts["lost_family"], table=facts["lost_table"], chain=facts["lost_chain"],  # type: ignore[arg-type]
     )  # fmt: skip

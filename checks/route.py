@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from netdoctor.checks import ground
 from netdoctor.checks.gateways import add_default, has_alternative, mend_gateway
 from netdoctor.model.change import AddPolicyRule, AddRoute, Change, DeletePolicyRule, DeleteRoute, FlushRouteCache
@@ -28,6 +30,9 @@ CAUSES = {
     "route-on-link-wrong": "The route takes a far destination for a neighbour (no `via`), so the namespace asks for its MAC in vain.",
     "local-route-captures": "A local route that no address made (TPROXY, any-IP recipes, left over) keeps the packets in this "
     "namespace. Verify: `ip route get DESTINATION` says local. Fix: delete the route or the policy rule that leads to it.",
+    "subnets-overlap": "Two interfaces have overlapping subnets (a container network inside the LAN's or the VPN's range): the longer "
+    "prefix wins, and addresses of the other network are asked for on the wrong link. Verify: `ip route get DESTINATION`. Fix: another "
+    "range for the container network; until then a route for the single destination.",
     "route-to-dead-device": "The route leads into a tunnel whose program is gone: packets vanish there. Verify: `ip link show dev IFACE` "
     "says NO-CARRIER or DOWN. Fix: bring the tunnel up, or delete its routes and rules.",
     "return-route-missing": "The request arrives, but there is no route back to the asker: answers go elsewhere or nowhere. "
@@ -111,6 +116,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
         return _release(step, snapshot)
     if step.cause == "return-route-missing":
         return _way_back(step, snapshot)
+    if step.cause == "subnets-overlap":
+        return _past_overlap(step, snapshot)
     if step.cause == "main-table-unused":
         family: Family = 6 if step.facts.get("family") == "6" else 4
         return (AddPolicyRule(namespace=step.namespace, rule=PolicyRule(family=family, priority=32766, table=MAIN)),)
@@ -231,12 +238,29 @@ def _router_behind(snapshot: Snapshot, key: str, device: str, family: int) -> st
     return found[0] if len(found) == 1 else ""
 
 
+def _past_overlap(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    """The wider network's route for the one address asked about: the longest prefix of all."""
+    wider = ground.find_route(snapshot, step.namespace, step.facts["wider"])
+    if wider is None:
+        return ()
+    address = step.facts["next_hop"]
+    single = replace(
+        wider,
+        destination=f"{address}/{128 if wider.family == 6 else 32}",
+        protocol="boot",
+        priority=wider.priority if wider.family == 6 else 0,
+    )
+    return (AddRoute(namespace=step.namespace, route=single),)
+
+
 def _advice(step: Step) -> tuple[str, ...]:
     facts = step.facts
     if step.cause == "policy-table-without-route":
         return (
             f"put back the route that table {facts['table']} had: ip route add default via GATEWAY dev IFACE table {facts['table']}",
         )
+    if step.cause == "subnets-overlap":
+        return ("give one of the two networks another range: the route for this one address helps only it",)
     if step.cause in ("default-route-missing", "gateway-dead", "route-on-link-wrong"):
         return (
             "the right gateway is what the network's router has on this link: ip route replace default via GATEWAY",

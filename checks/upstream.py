@@ -18,6 +18,9 @@ CAUSES = {
     "upstream-prohibits": "A firewall beyond this host refuses the flow and says so (ICMP prohibited, TCP reset).",
     "upstream-unreachable": "A router beyond this host has no way to the destination.",
     "upstream-service-down": "The destination is there, and nothing listens on the port asked for.",
+    "upstream-ttl": "Packets come from beyond this host with a TTL that ends before they are delivered (a provider that sends TTL 1 to "
+    "keep routers out, a mangle rule). Verify: `tcpdump -v` on the uplink shows ttl 1. Fix there; here `TTL --ttl-inc` in mangle "
+    "PREROUTING gets round it.",
     "upstream-fault": "Something beyond this host stops the flow.",
     "destination-silent": "Packets leave this host rightly and no answer comes: the destination, or a network on the way, is silent. "
     "Verify from another machine.",

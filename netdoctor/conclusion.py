@@ -109,8 +109,13 @@ def _size_fault(case: Case, target: Leg, ping: Ping) -> Step | None:
 
 def _told_as_size(step: Step) -> Step:
     """A rule or filter that drops full-size packets alone is an MTU fault to whoever sends them."""
-    if step.kind in ("mtu", "upstream"):
-        return replace(step, kind="mtu", facts={"link": step.device or "the way beyond this host", **step.facts})
+    if step.kind == "upstream":
+        text = f"only large packets: {step.summary}"
+        return replace(
+            step, kind="mtu", summary=text, facts={"link": step.device or "the way beyond this host", **step.facts}
+        )
+    if step.kind == "mtu":
+        return step
     facts = {"link": step.device, "mtu": "", "length": "1500", **step.facts}
     facts |= {f"lost_{name}": value for name, value in step.facts.items()}
     return replace(

@@ -30,13 +30,14 @@ MORE_NEIGHBOUR_KEYS = ("ucast_solicit", "app_solicit", "proxy_qlen")
 GLOBAL_KEYS = (
     "net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all",
     "net/ipv4/fib_multipath_use_neigh", "net/ipv4/ip_local_port_range", "net/ipv4/ip_local_reserved_ports",
+    "net/ipv4/tcp_ecn",
     "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-arptables",
     "net/netfilter/nf_conntrack_udp_timeout", "net/netfilter/nf_conntrack_icmp_timeout",
     "net/netfilter/nf_conntrack_icmpv6_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_sent",
 )  # fmt: skip
 MORE_GLOBAL_KEYS = (
     "net/ipv4/ip_nonlocal_bind", "net/ipv4/tcp_mtu_probing", "net/ipv4/ip_no_pmtu_disc", "net/ipv4/fwmark_reflect",
-    "net/ipv4/tcp_ecn", "net/ipv4/ping_group_range", "net/ipv6/bindv6only", "net/ipv4/tcp_fwmark_accept",
+    "net/ipv4/ping_group_range", "net/ipv6/bindv6only", "net/ipv4/tcp_fwmark_accept",
     "net/ipv4/icmp_ratelimit", "net/ipv4/fib_multipath_hash_policy", "net/ipv4/ip_unprivileged_port_start",
     "net/netfilter/nf_conntrack_udp_timeout_stream",
     "net/netfilter/nf_conntrack_generic_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_recv",

@@ -26,6 +26,7 @@ from netdoctor.walk.worlds import Settled, World, explored
 
 MAX_STACKS = 24
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
+SYN, ECE_CWR = 0x02, 0xC0
 EPHEMERAL_PORT, PROBE_ID = 54321, 4242
 
 
@@ -146,13 +147,18 @@ class Walker:
             destination_port=flow.port,
             icmp_type=(8 if flow.family == 4 else 128) if icmp else 0,
             icmp_id=PROBE_ID if icmp else 0,
-            tcp_flags=0x02 if flow.protocol == "tcp" else 0,
+            tcp_flags=self._opening_flags() if flow.protocol == "tcp" else 0,
             ttl=self.view.number(flow.namespace, "net/ipv4/ip_default_ttl", 64) if flow.family == 4 else 64,
             length_bytes=flow.length_bytes,
             dont_fragment=flow.dont_fragment or flow.protocol == "tcp",
             ether_type=0x0800 if flow.family == 4 else 0x86DD,
             user_id=flow.user_id,
         )
+
+    def _opening_flags(self) -> int:
+        """SYN; with ECE and CWR where tcp_ecn asks for congestion notification (tcp_ecn_send_syn)."""
+        asks = self.view.sysctl(self.flow.namespace, "net/ipv4/tcp_ecn", "2") in ("1", "3", "4")
+        return SYN | (ECE_CWR if asks else 0)
 
     # Sending -----------------------------------------------------------------------------------------------------
 

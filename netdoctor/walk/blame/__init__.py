@@ -15,6 +15,7 @@ from netdoctor.walk.blame import (
     cables,
     destination_nat,
     detours,
+    lifetimes,
     next_hops,
     returns,
     source_nat,
@@ -43,6 +44,7 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
         or detours.lost_table(view, trip, fatal, beyond)
         or destination_nat.unserved(view, trip, fatal, beyond)
         or (_upstream(view, fatal) if fatal.namespace in beyond else None)
+        or lifetimes.spent(view, trip, fatal, beyond)
         or detours.dead_device(view, trip, fatal)
         or next_hops.redirected(trip, fatal, view.name(fatal.namespace))
         or next_hops.unowned_next_hop(view, trip, fatal)

@@ -31,6 +31,8 @@ def dead_target(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         "hook",
     ):
         return None
+    if fatal.cause == "service-on-other-address":
+        return None
     if fatal.kind in ("neighbour", "source-validation") and fatal.cause not in ("martian", "next-hop-unowned"):
         return None
     nat = next(

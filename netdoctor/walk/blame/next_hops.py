@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from netdoctor.model.journey import Because, RoundTrip, Step
 from netdoctor.model.network import Address, Link
 from netdoctor.model.snapshot import NamespaceId
-from netdoctor.walk.addressing import contains, is_link_local, network_of
+from netdoctor.walk.addressing import contains, is_link_local, network_of, prefix
 from netdoctor.walk.blame.cables import macvlan_isolation
 from netdoctor.walk.blame.grounds import (
     global_addresses,
@@ -15,6 +15,8 @@ from netdoctor.walk.blame.grounds import (
     stacks_on,
     uplink_names,
 )
+from netdoctor.walk.route_text import route_text
+from netdoctor.walk.tables import MAIN
 from netdoctor.walk.view import View
 
 
@@ -62,6 +64,9 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         )
     owner = owner_elsewhere(view, next_hop)
     route = fatal.facts.get("route", "")
+    shadowed = _overlapped(view, fatal, key, link, next_hop)
+    if shadowed is not None:
+        return shadowed
     if route.startswith("default") or (owner is None and _outside_own_subnets(view, key, link, next_hop)):
         return replace(
             fatal, kind="route", cause="route-on-link-wrong",
@@ -81,6 +86,42 @@ def unowned_next_hop(view: View, trip: RoundTrip, fatal: Step) -> Step | None:
         fatal,
         cause="destination-unowned",
         summary=f"nobody on {link.name} of {view.name(key)} has the address {next_hop}",
+    )
+
+
+def _overlapped(view: View, fatal: Step, key: NamespaceId, link: Link, next_hop: str) -> Step | None:
+    """A more specific subnet on another interface covers an address of a wider network that this stack is on, too."""
+    mine, text = fatal.facts.get("prefix", "/0"), fatal.facts.get("route", "")
+    wider = [
+        one
+        for one in view.routes(key)
+        if one.table == MAIN and one.type == "unicast" and len(one.next_hops) == 1 and one.next_hops[0].index != link.index
+        and not one.destination.endswith("/0") and contains(one.destination, next_hop)
+        and prefix(one.destination)[2] <= prefix(mine)[2] and one.next_hops[0].index
+        and "linkdown" not in one.next_hops[0].flags
+    ]  # fmt: skip
+    if not wider or mine.endswith(("/0", "/32", "/128")):
+        return None
+    other = max(wider, key=lambda one: prefix(one.destination)[2])
+    device = view.device_name(key, other.next_hops[0].index)
+    if not _lives_on(view, key, view.link(key, device), next_hop):
+        return None
+    return replace(
+        fatal, kind="route", cause="subnets-overlap",
+        summary=f"{view.name(key)} takes {next_hop} for a neighbour on {link.name} ({text}), where nobody has it: "
+        f"{link.name}'s {mine} overlaps {other.destination} on {device}",
+        because=(*fatal.because, *(Because(kind="route", namespace=key, text=one) for one in (text, route_text(view, key, other)))),
+        facts={**fatal.facts, "wider": route_text(view, key, other), "device": device},
+    )  # fmt: skip
+
+
+def _lives_on(view: View, key: NamespaceId, link: Link | None, address: str) -> bool:
+    """True when somebody on that link is seen to have the address, or was not long ago."""
+    if link is None:
+        return False
+    known = any(one.index == link.index and one.address == address and one.mac for one in view.neighbours(key))
+    return known or any(
+        one.local == address for there, _ in stacks_on(view, key, link) for one in view.addresses(there)
     )
 
 
