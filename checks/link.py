@@ -27,6 +27,9 @@ CAUSES = {
     "macvlan-mode": "macvlans on one parent talk to each other directly only when both are in mode bridge.",
     "interface-missing": "The namespace has no interface but lo: the runtime never gave it one, or it was moved or deleted. "
     "Verify: `ip link` inside. Fix: recreate the container's network; nothing here tells what it was.",
+    "peer-in-wrong-namespace": "The other end of the container's cable was moved into a namespace that leads nowhere (a wrong "
+    "`ip link set ... netns`): moving strips its addresses and sets it down. Verify: `ip link` inside shows link-netns. Fix: move it "
+    "back, give it its address, set it up.",
     "bridge-port-missing": "The host's end of the cable is no port of the bridge its siblings are on, so answers sent to the "
     "bridge never reach it. Verify: `ip link show master BRIDGE`. Fix: `ip link set IFACE master BRIDGE`.",
     "bridge-port-blocked": "The bridge port is not in state forwarding: spanning tree holds it, or somebody set it. "
@@ -139,6 +142,8 @@ def _unpin(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
 def _advice(step: Step) -> tuple[str, ...]:
     if step.cause in ("interface-missing", "carrier-missing"):
         return ("recreate the container's network (restart the container): nothing here tells what it had before",)
+    if step.cause == "peer-in-wrong-namespace":
+        return (step.facts["advice"],)
     if step.cause == "macvlan-host-isolation":
         return (
             "add a macvlan of the host's own beside it (ip link add mvhost link PARENT type macvlan mode bridge) and route by it",

@@ -4,9 +4,10 @@ from typing import Final
 
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import lasting_sysctl
-from netdoctor.model.change import Change, DeleteNeighbour, SetLink, SetSysctl
+from netdoctor.model.change import Change, DeleteNeighbour, SetLink, SetNeighbour, SetSysctl
 from netdoctor.model.diagnosis import Cause
 from netdoctor.model.journey import Step
+from netdoctor.model.network import Neighbour
 from netdoctor.model.snapshot import Snapshot
 from netdoctor.model.unknown import Unknown
 
@@ -24,6 +25,9 @@ CAUSES = {
     "proxy-arp-off": "The container's gateway is an address that nobody has (169.254.1.1): the host should answer ARP for it by proxy, "
     "and proxy_arp is off on its end of the cable. Verify: `sysctl net.ipv4.conf.IFACE.proxy_arp`. Fix: 1.",
     "proxy-arp-late": "The host answers ARP by proxy only after a long random delay (neigh.IFACE.proxy_delay, in 1/100 s). Fix: 0 or 80.",
+    "proxy-ndp-missing": "The router has a route to the address, and the link's machines expect it to be on the link: the router must "
+    "answer neighbour discovery for it, one proxy entry an address. Verify: `ip -6 neigh show proxy`. Fix: "
+    "`ip -6 neigh add proxy ADDRESS dev UPLINK` and net.ipv6.conf.UPLINK.proxy_ndp=1, or a daemon that does (ndppd).",
     "solicit-off": "neigh.IFACE.mcast_solicit is 0: the kernel never asks. Fix: 3, the default.",
 }
 
@@ -66,10 +70,21 @@ def _forget_own_macs(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     )
 
 
+def _answered_by_proxy(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
+    facts, link = step.facts, ground.link(snapshot, step.namespace, step.facts["link"])
+    if link is None:
+        return ()
+    switch = (SetSysctl(namespace=step.namespace, key=facts["switch"], value="1"),) if facts.get("switch") else ()
+    entry = Neighbour(family=6, index=link.index, address=facts["address"], proxy=True)
+    return (*switch, SetNeighbour(namespace=step.namespace, link=link.name, neighbour=entry))
+
+
 def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
     facts = step.facts
     if "sysctl" in facts:
         return (SetSysctl(namespace=step.namespace, key=facts["sysctl"], value=facts.get("wanted", "0")),)
+    if step.cause == "proxy-ndp-missing":
+        return _answered_by_proxy(step, snapshot)
     if step.cause == "arp-off":
         return (*_forget_own_macs(step, snapshot), SetLink(namespace=step.namespace, link=facts["link"], no_arp=False))
     namespace = ground.namespace(snapshot, step.namespace)

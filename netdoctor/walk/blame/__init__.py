@@ -34,10 +34,12 @@ def attributed(view: View, trip: RoundTrip) -> RoundTrip:
     culprit = (
         addresses.duplicated(view, trip)
         or cables.unbridged(view, trip)
+        or cables.misplaced(view, fatal)
         or addresses.foreign_address(view, trip, fatal)
         or detours.captured_locally(view, trip, fatal)
         or tracking.forgotten(view, trip, fatal)
         or destination_nat.dead_target(view, trip, fatal)
+        or next_hops.unproxied(view, fatal)
         or source_nat.untranslated(view, trip, fatal, beyond)
         or returns.misrouted_reply(view, trip, fatal, beyond)
         or detours.carrierless(view, trip, fatal, beyond)

@@ -41,6 +41,32 @@ def unbridged(view: View, trip: RoundTrip) -> Step | None:
     )
 
 
+def misplaced(view: View, fatal: Step) -> Step | None:
+    """The cable's other end lies in a namespace that has nothing else, down and without address: it was moved there by mistake."""
+    snapshot, there = view.snapshot, fatal.namespace
+    link = view.link(there, fatal.facts.get("link", ""))
+    if fatal.cause != "link-down" or fatal.direction != "forward" or link is None or link.kind != "veth":
+        return None
+    others = [one for one in view.links(there) if not one.loopback and one.index != link.index and one.up]
+    if (
+        there in (snapshot.host, snapshot.target)
+        or others
+        or any(one.index == link.index for one in view.addresses(there))
+        or link.master
+    ):
+        return None
+    found = view.peer(there, link)
+    if not isinstance(found, tuple) or found[0] != snapshot.target:
+        return None
+    ours, here, host = found[1].name, view.name(there), view.name(snapshot.host)
+    return replace(
+        fatal, kind="device", cause="peer-in-wrong-namespace",
+        summary=f"the other end of {ours}, {link.name}, lies in namespace {here}, down and without an address: nothing leads on from there",
+        facts={**fatal.facts, "advice": f"move it back: ip -n {here} link set dev {link.name} netns {host}, then give it its address again "
+               f"and set it up in {host}"},
+    )  # fmt: skip
+
+
 def _port_of(view: View, trip: RoundTrip, host: NamespaceId, bridge: Link) -> Link | None:
     """The port of `bridge` that leads to the flow's own namespace."""
     if bridge.kind != "bridge":

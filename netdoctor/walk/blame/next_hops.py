@@ -16,8 +16,33 @@ from netdoctor.walk.blame.grounds import (
     uplink_names,
 )
 from netdoctor.walk.route_text import route_text
+from netdoctor.walk.routing import Query, lookup
 from netdoctor.walk.tables import MAIN
 from netdoctor.walk.view import View
+
+
+def unproxied(view: View, fatal: Step) -> Step | None:
+    """Nobody answers for an IPv6 address that a router on the link has a route to: it should by NDP proxy, an entry is missing."""
+    address = fatal.facts.get("next_hop", "")
+    link = view.link(fatal.namespace, fatal.facts.get("link", ""))
+    if fatal.cause != "next-hop-unowned" or ":" not in address or fatal.facts.get("gateway") or link is None:
+        return None
+    for there, other in stacks_on(view, fatal.namespace, link):
+        found = lookup(view, there, Query(6, "", address))
+        onwards = found.hop is not None and found.hop.index != other.index and found.route is not None
+        if not onwards or found.type != "unicast" or found.route.destination == "::/0":  # type: ignore[union-attr]
+            continue
+        on = bool(view.conf(there, 6, "all", "proxy_ndp") or view.conf(there, 6, other.name, "proxy_ndp"))
+        if not on and view.snapshot.target != fatal.namespace:
+            continue
+        name = view.name(there)
+        return replace(
+            fatal, kind="neighbour", namespace=there, device=other.name, cause="proxy-ndp-missing",
+            summary=f"{name} has a route to {address} and does not answer neighbour discovery for it on {other.name}: "
+            f"no proxy entry{'' if on else ', and proxy_ndp is off'}",
+            facts={"link": other.name, "address": address, "switch": "" if on else f"net/ipv6/conf/{other.name}/proxy_ndp"},
+        )  # fmt: skip
+    return None
 
 
 def redirected(trip: RoundTrip, fatal: Step, name: str) -> Step | None:
