@@ -17,6 +17,9 @@ CAUSES = {
     "MSS; or lower the container's MTU.",
     "mtu-mismatch": "The two ends of a cable have different MTUs: frames bigger than the receiver's vanish without an error. "
     "Verify: `ip link` on both ends. Fix: the same MTU.",
+    "tunnel-mtu-too-big": "The tunnel's MTU leaves no room for its outer headers (VXLAN: 50 bytes) in the MTU of the link under it: "
+    "full-size packets are cut in two, and firewalls and clouds lose the pieces. Verify: `ping -M do -s 1400` through the tunnel. Fix: "
+    "the link's MTU less the headers.",
     "large-packets-dropped": "A rule or filter drops full-size packets only (a length match, a small queue): small requests work, "
     "large transfers hang. Verify: `ping -M do -s 1472`. Fix: delete or narrow the rule.",
     "packet-too-big": "The packet may not be cut and does not fit the interface it leaves by.",
@@ -72,6 +75,8 @@ def _changes(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:
             if int(facts["length"]) <= 9000
             else ()
         )
+    if step.cause == "tunnel-mtu-too-big":
+        return (SetLink(namespace=step.namespace, link=facts["link"], mtu_bytes=int(facts["wanted"])),)
     if not facts.get("lost_chain"):
         return traffic.without_qdisc(step, snapshot) if "lost_link" in facts else ()
     at = ChainRef(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from netdoctor import checks
-from netdoctor.conclusion import Conclusion, leg_of
+from netdoctor.conclusion import LARGE, Conclusion, leg_of
 from netdoctor.model.change import Change, SetLink
 from netdoctor.model.diagnosis import Case, Cause
 from netdoctor.model.journey import Flow, RoundTrip, Step
@@ -51,7 +51,7 @@ def find_causes(
         if not cause.changes or flow is None:
             break
         changes += cause.changes
-        trip, snapshot = walked(snapshot, flow, changes)
+        trip, snapshot = walked(snapshot, _fitting(flow, case, mended(snapshot, changes)), changes)
         step = trip.fatal
         works = step is None
     return Found(tuple(causes), crashed, snapshot, works)
@@ -88,6 +88,17 @@ def _untold(step: Step) -> Cause:
 def _flow_of(case: Case, conclusion: Conclusion) -> Flow | None:
     leg = leg_of(case, conclusion.leg)
     return leg.trip.flow if leg else None
+
+
+def _fitting(flow: Flow, case: Case, model: Snapshot) -> Flow:
+    """Full-size packets as large as the sender makes them once the changes are made."""
+    large = leg_of(case, LARGE)
+    links = model.namespaces[flow.namespace].links
+    if large is None or flow != large.trip.flow or isinstance(links, Unknown):
+        return flow
+    device = next((step.device for step in large.trip.forward.steps if step.kind == "route"), "")
+    mtu_bytes = next((link.mtu_bytes for link in links if link.name == device), flow.length_bytes)
+    return replace(flow, length_bytes=min(flow.length_bytes, mtu_bytes))
 
 
 def ends_needed(snapshot: Snapshot, changes: Iterable[Change]) -> list[Need]:

@@ -98,13 +98,19 @@ def _size_doubt(trip: RoundTrip) -> Step | None:
 def _size_fault(case: Case, target: Leg, ping: Ping) -> Step | None:
     """The step that only kills full-size packets, unless large data was seen to pass. For pings a full-size one must be lost too."""
     large = leg_of(case, LARGE)
-    if large is None or large.trip.fatal is None or target.trip.fatal is not None or ping.detail == "large data passes":
+    fatal = large.trip.fatal or (pieces_of(large.trip) if ping.protocol == "icmp" else None) if large else None
+    if fatal is None or target.trip.fatal is not None or ping.detail == "large data passes":
         return None
     if ping.protocol == "icmp":
         full = case.evidence.of(FULL_SIZE) if case.evidence else None
         if full is None or full.answer != "silent":
             return None
-    return _told_as_size(large.trip.fatal)
+    return _told_as_size(replace(fatal, outcome="block"))
+
+
+def pieces_of(trip: RoundTrip) -> Step | None:
+    """The step that sends full-size packets on in pieces, if one does: they may get lost, a probe tells."""
+    return next((step for step in trip.doubts if step.cause == "tunnel-mtu-too-big"), None)
 
 
 def _told_as_size(step: Step) -> Step:

@@ -240,11 +240,9 @@ def provenance() -> Provenance:
 
 
 def _mtu(snapshot: Snapshot, trip: RoundTrip) -> int:
-    """The MTU of the interface the flow leaves its own namespace by."""
-    device = next((step.device for step in trip.forward.steps if step.kind == "route"), "")
+    """How large the flow's packets leave its own namespace: the interface's MTU, or what its route has been told or learned."""
+    route = next((step for step in trip.forward.steps if step.kind == "route"), None)
     found = snapshot.namespaces[trip.flow.namespace].links
-    return (
-        next((link.mtu_bytes for link in found if link.name == device), 1500)
-        if not isinstance(found, Unknown)
-        else 1500
-    )
+    links = () if isinstance(found, Unknown) or route is None else found
+    limit = next((link.mtu_bytes for link in links if link.name == route.device), 1500) if route else 1500
+    return min(limit, int(route.facts.get("mtu", limit))) if route else limit

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from netdoctor import question
-from netdoctor.conclusion import COUNTED, FULL_SIZE, HOST, LARGE, TARGET
+from netdoctor.conclusion import COUNTED, FULL_SIZE, HOST, LARGE, TARGET, pieces_of
 from netdoctor.counted import ChainName, find_chain
 from netdoctor.model.diagnosis import Leg, Question
 from netdoctor.model.evidence import Evidence, Ping, RuleCount
@@ -161,9 +161,9 @@ class Probing:
                 break
 
     def _full_size_probe(self, snapshot: Snapshot, legs: tuple[Leg, ...], address: str) -> None:
-        """When the walk says that full-size packets die, one is sent, so that the packet decides."""
+        """When the walk says that full-size packets die or may die, one is sent, so that the packet decides."""
         large = next((leg.trip for leg in legs if leg.name == LARGE), None)
-        if large is None or large.fatal is None or large.flow.protocol != "icmp":
+        if large is None or large.flow.protocol != "icmp" or (large.fatal is None and pieces_of(large) is None):
             return
         size = large.flow.length_bytes - (28 if large.flow.family == 4 else 48)
         self.add(

@@ -120,6 +120,8 @@ def route_facts(walker: "Walker", key: NamespaceId, packet: Packet, found: Looku
             "route": route_text(walker.view, key, found.route), "prefix": found.route.destination,
             "table": str(found.route.table), "priority": str(found.route.priority),
         }  # fmt: skip
+    if found.route is not None and found.route.mtu_bytes:
+        facts["mtu"] = str(found.route.mtu_bytes)
     if found.hop is not None:
         facts |= {"gateway": found.hop.gateway, "device": walker.view.device_name(key, found.hop.index)}
     if found.rule is not None:

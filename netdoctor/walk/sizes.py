@@ -42,6 +42,14 @@ def check_leaving(walker: "Walker", key: NamespaceId, device: Link, packet: Pack
         )
 
 
+def cut(packet: Packet, device: Link, found: Lookup) -> Packet:
+    """The packet as it goes onto the link: a piece of it where it is too big and may be cut (ip_fragment, ip6_fragment)."""
+    limit = route_mtu(device, found)
+    if packet.length_bytes <= limit or packet.dont_fragment:
+        return packet
+    return replace(packet, length_bytes=limit)
+
+
 def route_mtu(device: Link, found: Lookup) -> int:
     """The route's own mtu, else the interface's."""
     return found.route.mtu_bytes if found.route and found.route.mtu_bytes else device.mtu_bytes
@@ -185,6 +193,7 @@ def check_underlay(walker: "Walker", point: Point, packet: Packet) -> None:
         length_bytes=packet.length_bytes + VXLAN_OUTER_BYTES[family] + 14,
         ether_type=0x86DD if family == 6 else 0x0800,
     )
+    _doubt_pieces(walker, point, packet, outer)
     other = walker.another()
     other.tunnel = True
     journey = other.one_way(point.namespace, outer, walker.trail.direction)
@@ -200,3 +209,25 @@ def check_underlay(walker: "Walker", point: Point, packet: Packet) -> None:
     for step in journey.steps:
         if step.outcome == "unknown":
             walker.trail.add(replace(step, summary=f"the tunnel {point.device}'s outer packet: {step.summary}"))
+
+
+def _doubt_pieces(walker: "Walker", point: Point, packet: Packet, outer: Packet) -> None:
+    """A tunnel whose own MTU leaves no room for its headers sends its packets in two pieces, which many networks lose."""
+    key = point.namespace
+    found = lookup(walker.view, key, Query(outer.family, outer.source, outer.destination, 0, "", "", UDP))
+    device = walker.view.link(key, found.hop.index) if found.hop else None
+    tunnel = walker.view.link(key, point.device)
+    if device is None or tunnel is None or outer.length_bytes <= route_mtu(device, found):
+        return
+    limit = route_mtu(device, found)
+    room = limit - (outer.length_bytes - packet.length_bytes)
+    walker.trail.add(
+        walker.trail.step(
+            "mtu", key, "unknown",
+            f"the MTU {tunnel.mtu_bytes} of {tunnel.name} leaves no room for the tunnel's headers in the {limit} of {device.name}: "
+            "full-size packets go out in two pieces, which many networks lose",
+            Because(kind="link", namespace=key, text=link_text(tunnel)), Because(kind="link", namespace=key, text=link_text(device)),
+            device=tunnel.name, packet=str(packet), cause="tunnel-mtu-too-big",
+            facts={"link": tunnel.name, "mtu": str(tunnel.mtu_bytes), "length": str(packet.length_bytes), "wanted": str(room)},
+        )
+    )  # fmt: skip

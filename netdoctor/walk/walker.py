@@ -263,6 +263,7 @@ class Walker:
             self._loop_back(key, device, packet)
             return
         sizes.check_leaving(self, key, device, packet, found)
+        packet = sizes.cut(packet, device, found)
         next_hop = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
         packet = replace(packet, source_mac=device.mac)
         hop = self.resolver.resolve(
