@@ -75,6 +75,11 @@ FOUND = {
              'ct direction original counter comment "direction"', 'ct state new counter comment "new"', "}"),),
         (Sent("left", packet(INSIDE, OUTSIDE)),), {"zone", "new"},
     ),
+    "a zone makes an untracked packet one to be tracked": Found(
+        (nft("chain p { type filter hook prerouting priority raw;", 'notrack counter comment "not"', 'ct zone set 1 counter comment "zone"', "}",
+             "chain f { type filter hook forward priority 0;", 'ct state new ct zone 1 counter comment "tracked"', "}"),),
+        (Sent("left", packet(INSIDE, OUTSIDE)),), {"not", "zone", "tracked"},
+    ),
     "an IPv6 address of one's own is unicast too": Found(
         (iptables("mangle", f"PREROUTING -m addrtype --dst-type UNICAST {COMMENT} unicast", tool="ip6tables-nft"),),
         (Sent("left", packet(INSIDE_6, HOST_6)),), {"unicast"}, "host",

@@ -126,8 +126,11 @@ def _of_tuple(packet: Packet, expression: Ct) -> Bits | None:
 
 
 def ct_set(state: State, expression: CtSet) -> Outcome:
-    """ct mark set changes the connection; ct zone set chooses where it will be looked up, if it was not yet."""
-    if expression.key == "zone" and state.packet.conntrack is None:
+    """ct mark set changes the connection; ct zone set chooses where it will be looked up, if it was not yet.
+
+    It takes an untracked packet for one not looked up (nft_ct_set_zone_eval).
+    """
+    if expression.key == "zone" and (state.packet.conntrack is None or state_of(state.packet) == "untracked"):
         bits = state.registers.load(expression.register, 2)
         if bits.known:
             attach_template(state, int.from_bytes(bits.value, "little"))
@@ -141,7 +144,7 @@ def ct_set(state: State, expression: CtSet) -> Outcome:
 
 def attach_template(state: State, zone: int) -> None:
     """Gives the packet a template: conntrack will look in its zone; until then it is a new flow of no addresses."""
-    if state.packet.conntrack is not None or state.doubt("conntrack"):
+    if state.doubt("conntrack"):
         return
     nobody = "0.0.0.0" if state.packet.family == 4 else "::"
     empty = ConntrackTuple(protocol=0, source=nobody, destination=nobody)
