@@ -10,7 +10,7 @@ from netdoctor.walk import refusals, route_steps
 from netdoctor.walk.bridging import PACKET_HOST, Diverted
 from netdoctor.walk.layer2 import End, Frame, Spread
 from netdoctor.walk.packet import Packet
-from netdoctor.walk.routing import lookup
+from netdoctor.walk.routing import Lookup, lookup
 from netdoctor.walk.validation import query_for
 from netdoctor.walk.view import CannotTell
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 class Turned(NamedTuple):
-    """The stack the frame gets to after all, and the frame as it comes there."""
+    """The stack the frame gets to after all, and the frame as it comes there.
+
+    route: of a readdressed frame that goes up, by the mark it had then: it is not routed once more (ip_rcv_finish).
+    """
 
     end: End
     packet: Packet
+    route: Lookup | None
 
 
 def turned(walker: "Walker", diverted: Diverted) -> Turned:
@@ -30,10 +34,11 @@ def turned(walker: "Walker", diverted: Diverted) -> Turned:
     point, packet = diverted.point, diverted.packet
     bridge, port = walker.view.link(point.namespace, point.device), walker.view.link(point.namespace, point.in_port)
     assert bridge is not None and port is not None
-    mac = packet.destination_mac
+    mac, route = packet.destination_mac, None
     if diverted.readdressed:
         mac = _next_mac(walker, point.namespace, bridge, packet)
         if mac == bridge.mac:
+            route = lookup(walker.view, point.namespace, query_for(packet, bridge.name))
             packet = replace(packet, destination_mac=mac, link_type=PACKET_HOST)
         packet = walker.filters.bridging.late_prerouting(walker.trail, point, packet)
     packet = replace(packet, destination_mac=mac)
@@ -45,7 +50,7 @@ def turned(walker: "Walker", diverted: Diverted) -> Turned:
         raise CannotTell(f"where bridge {bridge.name} sends frames for {mac}", point.namespace, bridge.name)
     crossing, *rest = end.points
     packet = walker.filters.bridging.onwards(walker.trail, crossing, bridge, packet)
-    return Turned(end, walker.filters.pass_points(walker.trail, tuple(rest), packet))
+    return Turned(end, walker.filters.pass_points(walker.trail, tuple(rest), packet), route)
 
 
 def _next_mac(walker: "Walker", key: NamespaceId, bridge: Link, packet: Packet) -> str:

@@ -75,6 +75,8 @@ class Walker:
         self.trail = Trail()
         self.received: tuple[NamespaceId, Packet] | None = None
         self.depth = 0
+        self.route_in: Lookup | None = None
+        """Of a packet that comes up from a bridge which has routed it already."""
         self.tunnel = False
 
     def round_trip(self) -> RoundTrip:
@@ -300,7 +302,7 @@ class Walker:
         except Diverted as diverted:
             from netdoctor.walk.diversion import turned
 
-            end, packet = turned(self, diverted)
+            end, packet, self.route_in = turned(self, diverted)
         first = end.points[0].device if end.points else end.link.name
         bridges = [point.device for point in end.points if point.kind == "bridge"]
         by = f" through bridge {', '.join(dict.fromkeys(bridges))}" if bridges else ""
@@ -335,7 +337,8 @@ class Walker:
         if not packet.in_port:
             packet = self.firewall.run(self.trail, key, "prerouting", packet)
         refusals.refuse_martian(self, key, device, packet)
-        found = lookup(self.view, key, query_for(packet, device))
+        found = self.route_in or lookup(self.view, key, query_for(packet, device))
+        self.route_in = None
         if found.type in {"local", "anycast"}:
             refusals.validate_source(self, key, device, packet, "")
             self._deliver(key, packet)
