@@ -116,10 +116,9 @@ def pieces_of(trip: RoundTrip) -> Step | None:
 def _told_as_size(step: Step) -> Step:
     """A rule or filter that drops full-size packets alone is an MTU fault to whoever sends them."""
     if step.kind == "upstream":
-        text = f"only large packets: {step.summary}"
-        return replace(
-            step, kind="mtu", summary=text, facts={"link": step.device or "the way beyond this host", **step.facts}
-        )
+        cause = "pmtu-black-hole" if step.cause == "upstream-drops" else step.cause
+        facts = {"link": step.device or "the way beyond this host", **step.facts}
+        return replace(step, kind="mtu", cause=cause, summary=f"only large packets: {step.summary}", facts=facts)
     if step.kind == "mtu":
         return step
     facts = {"link": step.device, "mtu": "", "length": "1500", **step.facts}
