@@ -21,7 +21,7 @@ CAUSES = {
     "(net.ipv4.conf.IFACE.forwarding; systemd-networkd and hardening scripts set it). Fix: set that one to 1.",
     "rp-filter-drops": "Strict reverse path filtering drops packets whose source would be answered by another interface. "
     "Verify: `nstat -az TcpExtIPReversePathFilter`. Fix: loose mode (2) on that interface, or mend the route back.",
-    "martian": "An address that cannot be on a wire (loopback) came in by a real interface.",
+    "martian": "An address that cannot be there (loopback, broadcast, a link-local source to be forwarded) came in by a real interface.",
     "source-taken-for-own": "A local route of another table (TPROXY, any-IP recipes) covers the packet's source, so the kernel takes it "
     "for forged; src_valid_mark lets the packet's mark choose that table. Fix: src_valid_mark 0, or no mark on packets that come in.",
     "route-localnet-off": "A packet with a loopback address was redirected out of an interface that does not allow it.",

@@ -36,7 +36,11 @@ def search(
                 return (Way(route, None),)
             good = [hop for hop in route.next_hops if _alive(view, key, hop) and _leads_to(view, key, hop, query)]
             if good or (not route.next_hops and route.type != "unicast"):
-                return () if suppressed(view, key, rule, route) else _ways(view, key, route, good, routes, query)
+                return (
+                    ()
+                    if suppressed(view, key, rule, route, next(iter(route.next_hops), None))
+                    else _ways(view, key, route, good, routes, query)
+                )
             if not any(_alive(view, key, hop) for hop in route.next_hops):
                 skipped.append(route)
             if route.next_hop_id:

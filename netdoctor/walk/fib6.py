@@ -37,9 +37,11 @@ def search(
             if _shares_cache(view, key, rule, found.route):
                 why = "routes of one next-hop object share its cache"
                 raise CannotTell(f"which prefix policy rule {rule.priority} sees: {why}", key)
-            if suppressed(view, key, rule, found.route):
-                return ()
-            return _ways(view, key, found, query, reachable=host)
+            ways = _ways(view, key, found, query, reachable=host)
+            gone = {suppressed(view, key, rule, way.route, way.hop) for way in ways}
+            if len(gone) > 1:
+                raise CannotTell(f"whether policy rule {rule.priority} suppresses it: that hangs on the next hop", key)
+            return () if True in gone else ways
     skipped += [route for routes in leaves for route in routes if route.type == "unicast"]
     return ()
 

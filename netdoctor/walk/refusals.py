@@ -8,7 +8,7 @@ from netdoctor.model.journey import Because, StepKind
 from netdoctor.model.network import Link
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import route_steps
-from netdoctor.walk.addressing import is_loopback
+from netdoctor.walk.addressing import is_link_local, is_loopback
 from netdoctor.walk.packet import Packet
 from netdoctor.walk.route_text import route_text
 from netdoctor.walk.routing import Lookup
@@ -101,7 +101,21 @@ def refuse_martian(walker: "Walker", key: NamespaceId, device: str, packet: Pack
     )
 
 
+def refuse_link_local(walker: "Walker", key: NamespaceId, device: str, packet: Packet, out_device: str) -> None:
+    """ip6_forward: a link-local source does not leave its link."""
+    if packet.family == 4 or not out_device or out_device == device or not is_link_local(packet.source):
+        return
+    text = f"{walker.view.name(key)} does not forward {packet.source}: a link-local source stays on its link"
+    facts = {"link": device, "which": "source", "address": packet.source}
+    step = walker.trail.step(
+        "source-validation", key, "block", text, device=device, packet=str(packet), cause="martian", facts=facts
+    )
+    walker.trail.dies(step)
+
+
 def validate_source(walker: "Walker", key: NamespaceId, device: str, packet: Packet, out_device: str) -> None:
+    """Reverse path filter, own and impossible sources, link-local ones. out_device "" for what is delivered here."""
+    refuse_link_local(walker, key, device, packet, out_device)
     refusal = refuse_source(walker.view, key, device, packet, out_device)
     if refusal is None:
         return

@@ -5,8 +5,6 @@ The tables themselves are searched by fib4 and fib6.
 
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from netdoctor.model.network import Link, NextHop, PolicyRule, Route
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import fib4, fib6
@@ -116,7 +114,10 @@ def _on_link(query: Query, found: Lookup) -> Lookup:
 
 
 def _learned(view: View, key: NamespaceId, way: Way, query: Query) -> Way:
-    """What a redirect or path MTU discovery taught of this destination replaces gateway and MTU (find_exception)."""
+    """What a redirect taught of this destination replaces the gateway (find_exception).
+
+    A path MTU that was learned changes nothing of the way: who knows it sends less.
+    """
     if way.hop is None or way.route.type != "unicast":
         return way
     for other in tables(view, key).learned.get(query.destination, ()):
@@ -125,8 +126,6 @@ def _learned(view: View, key: NamespaceId, way: Way, query: Query) -> Way:
         learned = other.next_hops[0]
         if learned.gateway and learned.gateway not in (way.hop.gateway, query.destination):
             return Way(other, learned)
-        if other.mtu_bytes and learned.gateway in ("", way.hop.gateway, query.destination):
-            return Way(replace(way.route, mtu_bytes=other.mtu_bytes), way.hop)
     return way
 
 

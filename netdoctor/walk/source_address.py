@@ -23,6 +23,8 @@ def select_source(
 
     towards: the gateway (IPv4) or the destination (IPv6). scope: what an IPv4 address must reach without a route.
     """
+    if family == 6 and route and route.next_hop_id:
+        return _by_object6(view, key, device, towards)
     if route and route.preferred_source:
         return route.preferred_source
     if family == 6:
@@ -65,6 +67,23 @@ def _on_link(one: Address, address: str) -> bool:
     anchor = one.peer or one.local
     bits = PREFIX_BITS[one.family] - one.prefix_length
     return number(anchor) >> bits == number(address) >> bits
+
+
+def _by_object6(view: View, key: NamespaceId, device: int, towards: str) -> str:
+    """By a next-hop object: routes that share one share its cache, and whichever filled it tells the source.
+
+    Of a group the first member's device counts, whichever is chosen (fib6_info_nh_dev). Raises CannotTell.
+    """
+    sharing = [
+        one
+        for one in view.routes(key)
+        if one.family == 6 and one.next_hop_id and any(hop.index == device for hop in one.next_hops)
+    ]
+    found = {one.preferred_source or _select6(view, key, one.next_hops[0].index, towards) for one in sharing}
+    if len(found) > 1:
+        which = " or ".join(sorted(found))
+        raise CannotTell(f"which source address goes with a shared next-hop object: {which}", key)
+    return found.pop() if found else _select6(view, key, device, towards)
 
 
 def _select6(view: View, key: NamespaceId, device: int, towards: str) -> str:

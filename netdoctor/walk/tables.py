@@ -116,14 +116,17 @@ def neighbour_state(view: View, key: NamespaceId, hop: NextHop) -> str | None:
     return next((one.state for one in found), None)
 
 
-def suppressed(view: View, key: NamespaceId, rule: PolicyRule, route: Route) -> bool:
-    """fib4_rule_suppress, fib6_rule_suppress: asked of routes that lead somewhere, errors are returned before."""
+def suppressed(view: View, key: NamespaceId, rule: PolicyRule, route: Route, hop: NextHop | None) -> bool:
+    """fib4_rule_suppress, fib6_rule_suppress: asked of routes that lead somewhere, errors are returned before.
+
+    hop: whose interface group counts; IPv4 looks at a route's first, IPv6 at the one that was chosen.
+    """
     limit = rule.suppress_prefix_length
     if limit is not None and prefix(route.destination)[2] <= limit:
         return True
-    if rule.suppress_group is None or not route.next_hops:
+    if rule.suppress_group is None or hop is None:
         return False
-    device = view.link(key, route.next_hops[0].index)
+    device = view.link(key, hop.index)
     return device is not None and device.group == rule.suppress_group
 
 

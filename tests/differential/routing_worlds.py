@@ -130,7 +130,8 @@ def _routes(dice: random.Random, made: Recipe, family: int) -> None:
         if kind < 0.2:
             made.lines.append(f"{verb} local {prefix} dev lo table {dice.choice(('local', '100', '200'))}")
             continue
-        if dice.random() < 0.15 and made.own[family]:
+        alone = family == 4 or "append" not in verb  # IPv6 shows next hops that were appended with the first one's src
+        if dice.random() < 0.15 and made.own[family] and alone:
             words.append(f"src {dice.choice(made.own[family])}")
         if family == 6 and dice.random() < 0.25:
             words.append(f"pref {dice.choice(('low', 'medium', 'high'))}")

@@ -1,6 +1,7 @@
 """Single lookups on hand-made namespaces: what the kernel does at the corners, each found by asking it."""
 
 import pytest
+from msgspec import structs
 
 from netdoctor.model.network import Address, Link, Neighbour, NextHop, PolicyRule, Route
 from netdoctor.model.snapshot import Namespace, Snapshot
@@ -213,3 +214,31 @@ def test_out_where_it_came_in_with_redirects_asks_the_tables() -> None:
         else:
             refusal = refuse_source(box, KEY, "d2", coming("10.0.0.255"), "d2")
             assert refusal is not None and refusal.cause == "martian"
+
+
+def test_a_suppressed_interface_group_is_the_chosen_next_hops_in_ipv6() -> None:
+    """fib6_rule_suppress looks at the next hop that was picked, fib4_rule_suppress at the first."""
+    hops = (NextHop(index=2, gateway="fe80::1"), NextHop(index=3, gateway="fe80::2"))
+    rule = PolicyRule(family=6, priority=5, table=254, suppress_group=7)
+    box = view(route("::/0", next_hops=hops), rules=(rule,), v6_all_forwarding="1")
+    grouped = tuple(structs.replace(link, group=7) if link.index == 2 else link for link in LINKS)
+    namespace = structs.replace(box.namespace(KEY), links=grouped)
+    box = View(structs.replace(box.snapshot, namespaces={KEY: namespace}))
+    with pytest.raises(CannotTell):
+        lookup(box, KEY, out("2001:db8::1"))
+
+
+def test_a_group_of_next_hop_objects_sends_from_its_first_members_interface_in_ipv6() -> None:
+    addresses = (own("fd00:2::5", 64, 2), own("fd00:3::5", 64, 3))
+    group = (NextHop(index=2, gateway="fe80::1"), NextHop(index=3, gateway="fe80::2"))
+    grouped = route("::/0", next_hops=group, next_hop_id=9)
+    assert select_source(view(grouped, addresses=addresses), KEY, 6, 3, "fd00:9::1", grouped) == "fd00:2::5"
+
+
+def test_routes_that_share_a_next_hop_object_in_ipv6_leave_the_source_in_doubt() -> None:
+    addresses = (own("fd00:2::5", 64, 2), own("fd00:3::5", 64, 3))
+    group = (NextHop(index=2, gateway="fe80::1"), NextHop(index=3, gateway="fe80::2"))
+    grouped = route("::/0", next_hops=group, next_hop_id=9)
+    single = route("2001:db8::/32", next_hops=group[1:], next_hop_id=8)
+    with pytest.raises(CannotTell):
+        select_source(view(grouped, single, addresses=addresses), KEY, 6, 3, "fd00:9::1", grouped)
