@@ -8,6 +8,7 @@ from netdoctor.model.journey import Flow, Protocol
 from netdoctor.model.snapshot import NamespaceId
 
 LARGE_BYTES = 1500
+IPV6_LONGER_BY = 20
 
 
 def parse(target: str, dest: str, port: str) -> Question:
@@ -87,7 +88,7 @@ def flow(question: Question, namespace: NamespaceId, address: str) -> Flow:
         destination=canonical(address),
         protocol=protocol,
         port=port,
-        length_bytes=60 if protocol == "tcp" else 84,
+        length_bytes=(60 if protocol == "tcp" else 84) + (IPV6_LONGER_BY if ":" in address else 0),
     )
 
 
@@ -107,5 +108,5 @@ def dns_flow(namespace: NamespaceId, server: str, protocol: Protocol = "udp") ->
         destination=canonical(server),
         protocol=protocol,
         port=53,
-        length_bytes=72,
+        length_bytes=72 + (IPV6_LONGER_BY if ":" in server else 0),
     )

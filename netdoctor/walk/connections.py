@@ -9,7 +9,7 @@ from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.netfilter import Binding
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, ConntrackView, Packet
-from netdoctor.walk.validity import SYN, tcp_state
+from netdoctor.walk.validity import ACK, SYN, tcp_state
 
 ECHO_REPLY = {8: 0, 128: 129}
 
@@ -77,6 +77,12 @@ class Connections:
         connection.goes_on(packet, "original")
         self._by_namespace.setdefault(key, []).append(connection)
         return connection
+
+    def answered(self) -> None:
+        """Every flow as it stands once its first packet was answered: what comes next belongs to an open connection."""
+        for one in (one for several in self._by_namespace.values() for one in several):
+            one.status |= {"seen-reply", "assured"}
+            one.tcp_state = "established" if one.original.protocol == TCP else one.tcp_state
 
     def all_of(self, key: NamespaceId) -> tuple[Connection, ...]:
         return tuple(self._by_namespace.get(key, ()))
@@ -153,7 +159,7 @@ def answer_to(packet: Packet) -> Packet:
         destination_port=packet.source_port,
         icmp_type=ECHO_REPLY.get(packet.icmp_type, packet.icmp_type),
         icmp_id=packet.icmp_id,
-        tcp_flags=0x12 if packet.tcp_flags else 0,
+        tcp_flags=SYN | ACK if packet.tcp_flags & SYN else packet.tcp_flags,
         length_bytes=packet.length_bytes,
         dont_fragment=packet.dont_fragment,
         ether_type=packet.ether_type,

@@ -13,6 +13,7 @@ from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
 from netdoctor.walk.routing import Lookup, Query, lookup
 from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Trail
+from netdoctor.walk.validity import SYN
 
 if TYPE_CHECKING:
     from netdoctor.walk.walker import Walker
@@ -114,9 +115,11 @@ def check_forwarding(walker: "Walker", key: NamespaceId, packet: Packet, found: 
 def _clamped(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) -> int:
     """The size that rules of this router leave to the flow's segments (TCPMSS, nft's maxseg): they rewrite the SYN's MSS."""
     quiet = Trail(walker.trail.direction)
+    view = packet.conntrack
+    opening = replace(packet, tcp_flags=SYN, conntrack=replace(view, state="new") if view is not None else None)
     try:
         for hook in ("forward", "postrouting"):
-            walker.firewall.run(quiet, key, hook, replace(packet, conntrack=packet.conntrack))
+            walker.firewall.run(quiet, key, hook, opening)
     except Dead:
         return packet.length_bytes
     headers = 40 if packet.family == 4 else 60

@@ -21,13 +21,16 @@ from netdoctor.walk.routing import Lookup, local_device, lookup, query_out
 from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Left, Trail
 from netdoctor.walk.validation import query_for
+from netdoctor.walk.validity import ACK, SYN
 from netdoctor.walk.view import CannotTell, Lacking, View
 from netdoctor.walk.worlds import Settled, World, explored
 
 MAX_STACKS = 24
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
-SYN, ECE_CWR = 0x02, 0xC0
+ECE_CWR = 0xC0
 EPHEMERAL_PORT, PROBE_ID = 54321, 4242
+LARGEST_OPENING_BYTES, PUSH = 80, 8
+"""TCP packets up to this size open a connection, larger ones are data of an open one."""
 
 
 def walk(snapshot: Snapshot, flow: Flow, settled: Settled | None = None) -> RoundTrip:
@@ -80,12 +83,21 @@ class Walker:
         self.tunnel = False
 
     def round_trip(self) -> RoundTrip:
-        forward = self._journey("forward", lambda: self._originate(self.flow.namespace, self._first_packet()))
+        packet = self._first_packet()
+        if packet.protocol == TCP and packet.length_bytes > LARGEST_OPENING_BYTES:
+            opening = replace(packet, length_bytes=LARGEST_OPENING_BYTES)
+            opened = self._journey("forward", lambda: self._originate(self.flow.namespace, opening))
+            if opened.end in ("blocked", "unknown"):
+                return RoundTrip(flow=self.flow, forward=opened)
+            self.connections.answered()
+            self.received, self.depth = None, 0
+            packet = replace(packet, tcp_flags=ACK | PUSH)
+        forward = self._journey("forward", lambda: self._originate(self.flow.namespace, packet))
         if forward.end != "delivered" or self.received is None:
             return RoundTrip(flow=self.flow, forward=forward)
-        there, packet = self.received
+        there, arrived = self.received
         self.received = None
-        reply = self._journey("reply", lambda: self._originate(there, answer_to(packet)))
+        reply = self._journey("reply", lambda: self._originate(there, answer_to(arrived)))
         if reply.end == "delivered" and self.received is not None:
             reply = self._check_answer(reply, *self.received)
         return RoundTrip(flow=self.flow, forward=forward, reply=reply)
@@ -178,6 +190,8 @@ class Walker:
                 found = self._route_out(key, packet)
         refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
+        if packet.protocol == TCP and packet.tcp_flags & SYN:
+            packet = replace(packet, tcp_mss=self._segment_size(key, packet, found))
         self._policy(key, "out", packet)
         after = self.firewall.run(self.trail, key, "output", packet)
         if self.firewall.rerouted is not None:
@@ -185,6 +199,11 @@ class Walker:
             after = replace(after, out_device=self._out_name(key, after, found))
             self._policy(key, "out", after)
         self._send(key, after, found)
+
+    def _segment_size(self, key: NamespaceId, packet: Packet, found: Lookup) -> int | None:
+        """What a SYN offers as its MSS: the route's MTU without the headers (ipv4_default_advmss, ip6_default_advmss)."""
+        device = self.view.link(key, packet.out_device)
+        return sizes.route_mtu(device, found) - (40 if packet.family == 4 else 60) if device is not None else None
 
     def _route_out(self, key: NamespaceId, packet: Packet) -> Lookup:
         loopback = local_device(self.view, key)
