@@ -48,9 +48,13 @@ def _predicted(case: Case, target: Leg, snapshot: Snapshot, ping: Ping | None) -
     """No packet was sent: the walk alone."""
     who, what = case.question.target, _asked(case)
     large = leg_of(case, LARGE)
-    fatal = target.trip.fatal or (large.trip.fatal if large else None)
+    fatal = target.trip.fatal
     if fatal is not None:
         return Conclusion("fail", "predicted", f"{who} cannot reach {what}: {fatal.summary}", fatal)
+    if large is not None and large.trip.fatal is not None:
+        told = _told_as_size(large.trip.fatal)
+        text = f"{who} should reach {what}, but full-size packets get lost: {told.summary}"
+        return Conclusion("fail", "predicted", text, told, LARGE)
     doubts = [step for step in target.trip.doubts if not _other_probe_only(step)]
     limits = [step for step in doubts if LIMIT in step.facts]
     if target.trip.arrives and doubts == limits:
