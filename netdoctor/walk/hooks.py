@@ -2,31 +2,18 @@
 
 from msgspec.structs import replace
 
-from netdoctor.model.journey import Because, Step
-from netdoctor.model.network import Socket
 from netdoctor.model.snapshot import NamespaceId, Need
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection, Connections
-from netdoctor.walk.delivery import takes
+from netdoctor.walk.hook_facts import facts_of
 from netdoctor.walk.hook_order import order_doubt, same_place
-from netdoctor.walk.netfilter import (
-    NAT_PRIORITY,
-    TEMPLATE,
-    Assumption,
-    BaseChain,
-    Binding,
-    ChainResult,
-    HookFacts,
-    RuleRef,
-    base_chains,
-    evaluate,
-)
-from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
-from netdoctor.walk.routing import Query, address_type, lookup
-from netdoctor.walk.source_address import select_source
+from netdoctor.walk.hook_steps import blocked, doubtful, passed
+from netdoctor.walk.nat import bind
+from netdoctor.walk.netfilter import NAT_PRIORITY, Assumption, BaseChain, ChainResult, HookFacts, base_chains, evaluate
+from netdoctor.walk.packet import Packet
+from netdoctor.walk.tracking import track
 from netdoctor.walk.trail import Trail
-from netdoctor.walk.validity import UNTRACKED_ICMP6, begins
 from netdoctor.walk.view import View
 from netdoctor.walk.worlds import FORK, World
 
@@ -34,16 +21,8 @@ CONNTRACK_PRIORITY = -200
 FIRST, LAST = -(1 << 31), (1 << 31) - 1
 """NF_IP_PRI_FIRST, NF_IP_PRI_LAST."""
 IP_ETHER_TYPES = (0x0800, 0x86DD)
-FEW_PORTS = 64
 TRACKING_HOOKS = ("prerouting", "output")
 SOURCE_HOOKS = ("input", "postrouting")
-LOOSE = "net/netfilter/nf_conntrack_tcp_loose"
-TIMEOUTS = {
-    ICMP: ("net/netfilter/nf_conntrack_icmp_timeout",),
-    ICMP6: ("net/netfilter/nf_conntrack_icmpv6_timeout",),
-    UDP: ("net/netfilter/nf_conntrack_udp_timeout",),
-    TCP: ("net/netfilter/nf_conntrack_tcp_timeout_syn_sent",),
-}
 
 
 class Firewall:
@@ -70,7 +49,7 @@ class Firewall:
             packet = self._in_doubtful_order(trail, key, chains, place, packet)
             base = chains[place]
             if track_here and base.priority >= CONNTRACK_PRIORITY:
-                packet, track_here = self._track(trail, key, packet, wanted), False
+                packet, track_here = track(self.view, self.connections, trail, key, packet, wanted), False
             if not nat_done and (base.is_nat or base.priority > NAT_PRIORITY[hook]):
                 packet, nat_done = self._nat(trail, key, hook, packet, nats), True
             if not base.is_nat:
@@ -78,7 +57,7 @@ class Firewall:
                 if hook == "output" and base.reroutes and _asks_anew(before, packet):
                     self.rerouted = packet
         if track_here:
-            packet = self._track(trail, key, packet, wanted)
+            packet = track(self.view, self.connections, trail, key, packet, wanted)
         if not nat_done:
             packet = self._nat(trail, key, hook, packet, nats)
         if hook in SOURCE_HOOKS:
@@ -124,7 +103,7 @@ class Firewall:
         if doubt is None:
             return packet
         if doubt.drop is not None:
-            step = self._blocked(trail, key, *doubt.drop)
+            step = blocked(trail, key, *doubt.drop)
             summary = f"{step.summary.replace(' drops it', ' may drop it')}: {doubt.why}"
             trail.add(replace(step, outcome="unknown", summary=summary, facts={**step.facts, "why": doubt.why}))
             places = [number for number, one in enumerate(chains) if any(one is other for other in beside)]
@@ -137,11 +116,11 @@ class Firewall:
     ) -> Packet:
         result = self._evaluate(trail, key, base, packet)
         if result.verdict == "drop":
-            trail.dies(self._blocked(trail, key, base, result, packet))
+            trail.dies(blocked(trail, key, base, result, packet))
         if result.verdict != "accept":
-            trail.add(self._doubtful(trail, key, base, result, packet))
+            trail.add(doubtful(trail, key, base, result, packet))
         elif result.matched or not result.rule.is_policy:
-            trail.add(self._passed(trail, key, base, result, packet))
+            trail.add(passed(trail, key, base, result, packet))
         if result.notrack:
             wanted["notrack"] = result.matched[-1] if result.matched else result.rule
         if result.zone is not None:
@@ -223,88 +202,8 @@ class Firewall:
     def facts(self, key: NamespaceId) -> HookFacts:
         """What rules may ask of this namespace besides the packet."""
         if key not in self._facts:
-            tracked = self.view.namespace(key).conntrack
-            self._facts[key] = HookFacts(
-                links={link.name: link for link in self.view.links(key)},
-                address_type=lambda address, device: address_type(self.view, key, address, device),
-                fib_device=lambda address, mark, in_device: self._fib_device(key, address, mark, in_device),
-                ipsec=False if not self.view.policies(key) else Unknown("IPsec policies are in use"),
-                socket=lambda packet: self._socket(key, packet),
-                connections=tracked if isinstance(tracked, Unknown) else tracked.count,
-                touched={},
-                settled=self.world.settled.get(key, {}) if self.world else {},
-            )
+            self._facts[key] = facts_of(self.view, key, self.world)
         return self._facts[key]
-
-    def _fib_device(self, key: NamespaceId, address: str, mark: int, in_device: str) -> str | Unknown:
-        found = lookup(self.view, key, Query(6 if ":" in address else 4, "", address, mark, in_device))
-        return self.view.device_name(key, found.hop.index) if found.hop else ""
-
-    def _socket(self, key: NamespaceId, packet: Packet) -> Socket | None:
-        """nf_sk_lookup_slow_v4: the socket of this very flow, else one that waits at the address, else at any."""
-        name = {TCP: "tcp", UDP: "udp"}.get(packet.protocol)
-        if name is None:
-            return None
-        fits = [one for one in self.view.sockets(key) if one.protocol == name and one.port == packet.destination_port]
-        asker = (packet.source, packet.source_port)
-        joined = [one for one in fits if (one.remote, one.remote_port) == asker and one.address == packet.destination]
-        waiting = [one for one in fits if not one.remote and takes(one.address, one.v6_only, packet)]
-        waiting.sort(key=lambda one: one.address != packet.destination)
-        return next(iter(joined + waiting), None)
-
-    def _track(self, trail: Trail, key: NamespaceId, packet: Packet, wanted: dict[str, object]) -> Packet:
-        """nf_conntrack_in: the packet gets its connection, a new one if it belongs to none."""
-        if packet.conntrack is not None and packet.conntrack.state == "untracked":
-            rule = wanted["notrack"]
-            because = (Because(kind="rule", namespace=key, text=_describe(rule)),) if isinstance(rule, RuleRef) else ()
-            facts = _rule_facts(rule, "prerouting") if isinstance(rule, RuleRef) else {}
-            if because:
-                trail.add(
-                    trail.step("conntrack", key, "pass", "not tracked: a rule says notrack", *because, facts=facts)
-                )
-            return packet
-        if packet.conntrack is not None and TEMPLATE not in packet.conntrack.status:
-            return packet
-        if packet.protocol == ICMP6 and packet.icmp_type in UNTRACKED_ICMP6:
-            return replace(packet, conntrack=ConntrackView(state="untracked"))
-        if self.connections.related:
-            return replace(packet, conntrack=ConntrackView(state="related", direction="reply"))
-        zone = wanted["zone"] if isinstance(wanted["zone"], int) else 0
-        found = self.connections.find(key, packet, zone)
-        if found is None:
-            if not begins(packet, loose=self.view.number(key, LOOSE, 1) != 0):
-                return replace(packet, conntrack=ConntrackView(state="invalid"))
-            self._check_room(trail, key)
-            connection = self.connections.begin(key, packet, zone)
-            connection.forgotten = self._zero_timeout(key, packet)
-            return replace(packet, conntrack=connection.view("original", packet))
-        connection, direction = found
-        if not connection.goes_on(packet, direction):
-            return replace(packet, conntrack=ConntrackView(state="invalid"))
-        return replace(packet, conntrack=connection.view(direction, packet))
-
-    def _check_room(self, trail: Trail, key: NamespaceId) -> None:
-        table = self.view.namespace(key).conntrack
-        if not isinstance(table, Unknown) and table.maximum and table.count >= table.maximum:
-            text = f"nf_conntrack_count {table.count} of nf_conntrack_max {table.maximum}"
-            trail.dies(
-                trail.step(
-                    "conntrack",
-                    key,
-                    "block",
-                    f"the connection tracking table is full ({text})",
-                    Because(kind="sysctl", namespace=key, text=text),
-                    cause="conntrack-table-full",
-                    facts={"count": str(table.count), "maximum": str(table.maximum)},
-                )  # fmt: skip
-            )
-
-    def _zero_timeout(self, key: NamespaceId, packet: Packet) -> str:
-        """The sysctl that makes conntrack forget this flow at once, if one does."""
-        for path in TIMEOUTS.get(packet.protocol, ()):
-            if self.view.number(key, path, 30) <= 0:
-                return path
-        return ""
 
     def _connection(self, key: NamespaceId, packet: Packet) -> tuple[Connection, str] | None:
         view = packet.conntrack
@@ -327,12 +226,12 @@ class Firewall:
             for base in chains:
                 result = self._evaluate(trail, key, base, packet)
                 if result.verdict == "drop":
-                    trail.dies(self._blocked(trail, key, base, result, packet))
+                    trail.dies(blocked(trail, key, base, result, packet))
                 if result.verdict == "unknown":
-                    trail.add(self._doubtful(trail, key, base, result, packet))
+                    trail.add(doubtful(trail, key, base, result, packet))
                 packet = self._remembered(key, result)
                 if result.binding is not None:
-                    self._bind(trail, key, hook, base, result, packet, connection)
+                    bind(self.view, trail, key, hook, result, packet, connection)
                     break
         changed = tracking.translated(packet, connection, direction, end)
         if changed.destination != packet.destination:
@@ -346,192 +245,8 @@ class Firewall:
             )
         return changed
 
-    def _bind(
-        self,
-        trail: Trail,
-        key: NamespaceId,
-        hook: str,
-        base: BaseChain,
-        result: ChainResult,
-        packet: Packet,
-        connection: Connection,
-    ) -> None:
-        binding = result.binding
-        assert binding is not None
-        address = self._new_address(trail, key, hook, binding, packet, result)
-        self._doubt_ports(trail, key, hook, result, packet)
-        tracking.bind(connection, binding, address)
-        direction = "original"
-        changed = tracking.translated(packet, connection, direction, binding.manip)
-        trail.add(
-            trail.step(
-                "nat",
-                key,
-                "pass",
-                f"{_verb(binding)}: {packet} becomes {changed}",
-                Because(kind="rule", namespace=key, text=_describe(result.rule)),
-                device=packet.out_device or packet.in_device,
-                packet=str(changed),
-                facts=_rule_facts(result.rule, hook),
-            )  # fmt: skip
-        )
-
-    def _doubt_ports(self, trail: Trail, key: NamespaceId, hook: str, result: ChainResult, packet: Packet) -> None:
-        """nf_nat_l4proto_unique_tuple: a source NAT with few ports is used up by as many flows to one destination."""
-        binding = result.binding
-        if binding is None or binding.manip != "source" or not binding.port_min or packet.protocol not in (TCP, UDP):
-            return
-        count = binding.port_max - binding.port_min + 1
-        if count > FEW_PORTS:
-            return
-        trail.add(
-            trail.step(
-                "nat",
-                key,
-                "unknown",
-                f"source NAT has only {count} port{'s' if count > 1 else ''} to give: they may all be in use",
-                Because(kind="rule", namespace=key, text=_describe(result.rule)),
-                device=packet.out_device,
-                packet=str(packet),
-                cause="nat-ports-used-up",
-                facts={
-                    **_rule_facts(result.rule, hook),
-                    "original": packet.source,
-                    "source": packet.source,
-                    "device": packet.out_device,
-                },
-            )  # fmt: skip
-        )
-
-    def _new_address(
-        self, trail: Trail, key: NamespaceId, hook: str, binding: Binding, packet: Packet, result: ChainResult
-    ) -> str:
-        """The address a binding gives: its own, or the device's (nf_nat_masquerade_ipv4, nf_nat_redirect)."""
-        if binding.address_min:
-            return binding.address_min
-        if binding.kind == "masquerade":
-            link = self.view.link(key, packet.out_device)
-            found = lookup(self.view, key, Query(packet.family, "", packet.destination, packet.mark))
-            towards = found.hop.gateway if found.hop and found.hop.gateway else packet.destination
-            chosen = select_source(self.view, key, packet.family, link.index if link else 0, towards, None)
-            if not chosen:
-                trail.dies(
-                    trail.step(
-                        "nat",
-                        key,
-                        "block",
-                        f"masquerade has no address to use: {packet.out_device} has none",
-                        Because(kind="rule", namespace=key, text=_describe(result.rule)),
-                        device=packet.out_device,
-                        packet=str(packet),
-                        cause="masquerade-without-address",
-                        facts={**_rule_facts(result.rule, hook), "link": packet.out_device},
-                    )  # fmt: skip
-                )
-            return chosen
-        if binding.kind == "redirect":
-            return self._redirect_address(key, hook, packet)
-        return ""
-
-    def _redirect_address(self, key: NamespaceId, hook: str, packet: Packet) -> str:
-        if hook == "output":
-            return "127.0.0.1" if packet.family == 4 else "::1"
-        link = self.view.link(key, packet.in_device)
-        own = [
-            one for one in self.view.addresses(key) if link and one.index == link.index and one.family == packet.family
-        ]
-        return own[0].local if own else ""
-
-    def _blocked(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
-        rule = result.rule
-        verb = "rejects" if result.reject else "drops"
-        what = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
-        cause = "policy-drops" if rule.is_policy else "rule-rejects" if result.reject else "rule-drops"
-        if result.unserved is not None:
-            cause, verb = (
-                "queue-unserved",
-                f"hands it to queue {result.unserved}, where nobody listens: the kernel drops",
-            )
-        return trail.step(
-            "hook", key, "block", f"{base.hook}: the {what} {verb} it",
-            Because(kind="rule", namespace=key, text=_describe(rule)),
-            device=packet.in_device or packet.out_device, packet=str(packet), cause=cause,
-            facts={**_rule_facts(rule, base.hook), **_packet_facts(packet), "reject": result.reject, "policy": base.chain.policy},
-        )  # fmt: skip
-
-    def _doubtful(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
-        deadly = [doubt for doubt in result.doubts if doubt.verdict != "accept"] or list(result.doubts)
-        rule = deadly[0].rule if deadly else result.rule
-        why = deadly[0].why if deadly else "a queue decides"
-        queue = f"queue {result.queue}" if result.verdict == "queue" else ""
-        return trail.step(
-            "hook", key, "unknown", f"{base.hook}: {_chain_name(rule)} may drop it: {why or queue}",
-            Because(kind="rule", namespace=key, text=_describe(rule)),
-            device=packet.in_device or packet.out_device, packet=str(packet),
-            cause="rule-drops" if not rule.is_policy else "policy-drops",
-            facts={
-                **_rule_facts(rule, base.hook), **_packet_facts(packet), "why": why, "policy": base.chain.policy,
-                "verdict": deadly[0].verdict if deadly else "", "otherwise": result.otherwise,
-            },
-        )  # fmt: skip
-
-    def _passed(self, trail: Trail, key: NamespaceId, base: BaseChain, result: ChainResult, packet: Packet) -> Step:
-        asked = result.notrack or result.zone is not None
-        rule = result.matched[-1] if asked and result.matched else result.rule
-        by = f"policy of {_chain_name(rule)}" if rule.is_policy else f"rule {rule.line} of {_chain_name(rule)}"
-        changes = _changes(packet, result.packet)
-        return trail.step(
-            "hook", key, "pass", f"{base.hook}: accepted by the {by}{changes}",
-            *(Because(kind="rule", namespace=key, text=_describe(one)) for one in (*result.matched, rule)[-4:]),
-            device=packet.in_device or packet.out_device, packet=str(result.packet), facts=_rule_facts(rule, base.hook),
-        )  # fmt: skip
-
 
 def _asks_anew(before: Packet, after: Packet) -> bool:
     """nf_route_table_hook4 and ipt_mangle_out: these changes have a packet of one's own routed again."""
     same = (before.source, before.destination, before.mark) == (after.source, after.destination, after.mark)
     return not same or (before.tos != after.tos if after.family == 4 else before.ttl != after.ttl)
-
-
-def _changes(before: Packet, after: Packet) -> str:
-    found = []
-    if before.mark != after.mark:
-        found.append(f"mark 0x{after.mark:x}")
-    if before.ttl != after.ttl:
-        found.append(f"ttl {after.ttl}")
-    return f", sets {', '.join(found)}" if found else ""
-
-
-def _verb(binding: Binding) -> str:
-    return {"snat": "source NAT", "dnat": "destination NAT"}.get(binding.kind, binding.kind)
-
-
-def _chain_name(rule: RuleRef) -> str:
-    if rule.backend == "nft":
-        return f"{rule.family} {rule.table} {rule.chain}"
-    return f"{rule.table} {rule.chain}" if rule.table != "filter" else rule.chain
-
-
-def _describe(rule: RuleRef) -> str:
-    handle = f" # handle {rule.handle}" if rule.handle and rule.backend == "nft" else ""
-    place = f"{rule.family} {rule.table}" if rule.backend == "nft" else f"{rule.table}"
-    where = f"{rule.backend} {place} {rule.chain}" + (f" rule {rule.line}" if rule.line else " policy")
-    return f"{where}: {rule.text}{handle}"
-
-
-def _rule_facts(rule: RuleRef, hook: str) -> dict[str, str]:
-    return {
-        "backend": rule.backend, "family": rule.family, "table": rule.table, "chain": rule.chain,
-        "line": str(rule.line), "handle": str(rule.handle), "rule": rule.text, "hook": hook, "comment": rule.comment,
-        "path": rule.path, "jumps": " ".join(str(line) for _, line in rule.jumps),
-    }  # fmt: skip
-
-
-def _packet_facts(packet: Packet) -> dict[str, str]:
-    return {
-        "source": packet.source, "destination": packet.destination, "in_device": packet.in_device,
-        "out_device": packet.out_device, "protocol": str(packet.protocol), "port": str(packet.destination_port),
-        "packet_family": str(packet.family), "ether_type": hex(packet.ether_type),
-        "ct_state": packet.conntrack.state if packet.conntrack else "",
-        "ct_direction": packet.conntrack.direction if packet.conntrack else "",
-    }  # fmt: skip

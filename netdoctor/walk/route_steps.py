@@ -8,7 +8,7 @@ from netdoctor.model.journey import Because
 from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk.packet import TCP, UDP, Packet
 from netdoctor.walk.route_text import route_text, rule_text
-from netdoctor.walk.routing import Lookup, lookup, query_out
+from netdoctor.walk.routing import Lookup, learned_mtu, lookup, query_out
 from netdoctor.walk.source_address import select_source
 from netdoctor.walk.tables import MAIN
 from netdoctor.walk.view import View
@@ -120,8 +120,10 @@ def route_facts(walker: "Walker", key: NamespaceId, packet: Packet, found: Looku
             "route": route_text(walker.view, key, found.route), "prefix": found.route.destination,
             "table": str(found.route.table), "priority": str(found.route.priority),
         }  # fmt: skip
-    if found.route is not None and found.route.mtu_bytes:
-        facts["mtu"] = str(found.route.mtu_bytes)
+    told = found.route.mtu_bytes if found.route is not None else 0
+    learned = learned_mtu(walker.view, key, packet.destination, found)
+    if told or learned:
+        facts["mtu"] = str(min(mtu for mtu in (told, learned) if mtu))
     if found.hop is not None:
         facts |= {"gateway": found.hop.gateway, "device": walker.view.device_name(key, found.hop.index)}
     if found.rule is not None:

@@ -129,6 +129,18 @@ def _learned(view: View, key: NamespaceId, way: Way, query: Query) -> Way:
     return way
 
 
+def learned_mtu(view: View, key: NamespaceId, destination: str, found: Lookup) -> int:
+    """The path MTU that an ICMP error taught of this destination by this way; 0 without one."""
+    if found.route is None or found.hop is None:
+        return 0
+    known = (
+        other.mtu_bytes
+        for other in tables(view, key).learned.get(destination, ())
+        if other.table == found.route.table and other.next_hops and other.next_hops[0].index == found.hop.index
+    )
+    return min((mtu for mtu in known if mtu), default=0)
+
+
 def _rule_matches(view: View, key: NamespaceId, rule: PolicyRule, query: Query) -> bool:
     """fib_rule_match; `not` inverts the whole. Raises CannotTell when it hangs on a selector that no packet shows."""
     matches = _selectors_match(view, key, rule, query)

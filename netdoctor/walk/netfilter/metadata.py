@@ -8,7 +8,7 @@ from netdoctor.model.network import Link
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, Packet
 
-from .headers import SYN, mac_bytes
+from .headers import ACK, SYN, mac_bytes
 from .registers import Bits, hidden_bits, u32
 from .state import Outcome, State
 
@@ -92,7 +92,7 @@ def _priority(state: State) -> Bits:
 def _of_socket(state: State, key: str) -> Bits | None:
     """Packets from outside belong to no socket, but that early demultiplexing may find an established one for input."""
     packet, hook = state.packet, state.base.hook
-    first = packet.protocol in (ICMP, ICMP6) or (packet.protocol == TCP and packet.tcp_flags == SYN)
+    first = packet.protocol in (ICMP, ICMP6) or (packet.protocol == TCP and packet.tcp_flags & (SYN | ACK) == SYN)
     if packet.in_device and (hook != "input" or first):
         return None
     owner = {"skuid": packet.user_id, "skgid": packet.group_id}.get(key)
