@@ -9,7 +9,7 @@ from netdoctor.model.firewall import Chain, Rule
 from netdoctor.model.journey import RoundTrip, Step
 from netdoctor.model.snapshot import NamespaceId, Snapshot
 from netdoctor.model.unknown import Unknown
-from netdoctor.walk.worlds import Settled, rule_identity
+from netdoctor.walk.worlds import RuleKey, Settled, rule_identity
 
 ChainName = tuple[str, str, str, str]
 """Backend, family, table, chain."""
@@ -26,8 +26,11 @@ def worth_counting(
 ) -> dict[NamespaceId, tuple[ChainName, ...]]:
     """The chains whose counters would tell something of a probe that failed: the deciding rule's, the doubtful rules'."""
     ping = evidence.of(TARGET) if evidence else None
-    if ping is None or ping.answer not in FAILED:
-        return {}
+    return {} if ping is None or ping.answer not in FAILED else chains_in_question(trip, snapshot)
+
+
+def chains_in_question(trip: RoundTrip, snapshot: Snapshot) -> dict[NamespaceId, tuple[ChainName, ...]]:
+    """The chain of the rule that decides, else those of the rules in doubt."""
     found: dict[NamespaceId, dict[ChainName, None]] = {}
     for step in (trip.fatal,) if trip.fatal else trip.doubts:
         for name in _chains_of(step):
@@ -61,8 +64,21 @@ def settled_by(evidence: Evidence | None, snapshot: Snapshot) -> Settled:
     probe = evidence.of(COUNTED) if evidence else None
     if evidence is None or probe is None or probe.answer not in FAILED:
         return {}
-    found: dict[NamespaceId, dict[tuple[str, str, str, str, int | bytes], bool]] = {}
-    for one in evidence.counters:
+    return _moved(evidence.counters, snapshot)
+
+
+def met_by(counts: tuple[RuleCount, ...], snapshot: Snapshot) -> Settled:
+    """Which counted rules surely met the probe: of the others it is too early to tell."""
+    return {
+        namespace: met
+        for namespace, rules in _moved(counts, snapshot).items()
+        if (met := {rule: True for rule, moved in rules.items() if moved})
+    }
+
+
+def _moved(counts: tuple[RuleCount, ...], snapshot: Snapshot) -> dict[NamespaceId, dict[RuleKey, bool]]:
+    found: dict[NamespaceId, dict[RuleKey, bool]] = {}
+    for one in counts:
         name = (one.backend, one.family, one.table, one.chain)
         chain = find_chain(snapshot, one.namespace, name) if one.namespace in snapshot.namespaces else None
         rules = () if chain is None or isinstance(chain.rules, Unknown) else chain.rules

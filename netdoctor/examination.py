@@ -14,7 +14,7 @@ from netdoctor.conclusion import LARGE, TARGET, Conclusion
 from netdoctor.errors import NetdoctorError
 from netdoctor.model.change import Change
 from netdoctor.model.diagnosis import Case, Diagnosis, Leg, Question
-from netdoctor.model.evidence import Evidence
+from netdoctor.model.evidence import Evidence, RuleCount
 from netdoctor.model.journey import Flow, RoundTrip
 from netdoctor.model.snapshot import Need, Provenance, Snapshot
 from netdoctor.model.unknown import Unknown
@@ -46,6 +46,7 @@ class Examination:
         self.target = target.resolve(asked.target)
         self.observer = self._observer()
         self.settled: Settled = {}
+        self.counts: tuple[RuleCount, ...] = ()
         self.probing = Probing(asked, options, self.observer, self.target.id)
 
     def _observer(self) -> Observer:
@@ -66,7 +67,7 @@ class Examination:
     def run(self) -> Examined:
         """Looks, probes and concludes. Raises NetdoctorError without the rights to look."""
         self.probing.anew()
-        self.settled = {}
+        self.settled, self.counts = {}, ()
         self.options.tell(f"looking into {self.asked.target}")
         self._first_probe()
         snapshot = self._begin()
@@ -129,10 +130,25 @@ class Examination:
         else:
             more, snapshot = self._server_legs(snapshot)
             legs += more
+        if self.options.probe and address and legs[0].trip.fatal is None:
+            legs, snapshot = self._settled_early(legs, snapshot, address)
         evidence = self.probing.gather(snapshot, tuple(legs), address) if self.options.probe else None
         if evidence is not None and address:
             evidence, legs, snapshot = self._counted(evidence, legs, snapshot, address)
         return Case(question=self.asked, legs=tuple(legs), evidence=evidence), snapshot
+
+    def _settled_early(self, legs: list[Leg], snapshot: Snapshot, address: str) -> tuple[list[Leg], Snapshot]:
+        """Where rules are in doubt and no answer comes soon: a counter that moves proves the drop without more waiting."""
+        chains = counted.chains_in_question(legs[0].trip, snapshot)
+        if not chains or self.probing.answered_early():
+            return legs, snapshot
+        self.counts = self.probing.count(snapshot, chains, address)
+        self.settled = counted.met_by(self.counts, snapshot)
+        trip, snapshot = self.walked(snapshot, legs[0].trip.flow)
+        if trip.fatal is None:
+            self.settled = {}
+            return legs, snapshot
+        return [Leg(name=TARGET, trip=trip)], snapshot
 
     def _counted(
         self, evidence: Evidence, legs: list[Leg], snapshot: Snapshot, address: str
@@ -140,12 +156,13 @@ class Examination:
         """Of a probe that failed: what the counters of the rules in question say, and the way walked again with that."""
         trip = legs[0].trip
         chains = counted.worth_counting(evidence, trip, snapshot)
-        if not chains:
+        if not self.counts and chains:
+            self.counts = self.probing.count(snapshot, chains, address)
+        if not self.counts:
             return evidence, legs, snapshot
-        counts = self.probing.count(snapshot, chains, address)
-        evidence = replace(evidence, counters=counts, pings=self.probing.board.results())
-        self.settled = counted.settled_by(evidence, snapshot)
-        if trip.fatal is None and self.settled:
+        evidence = replace(evidence, counters=self.counts, pings=self.probing.board.results())
+        before, self.settled = self.settled, counted.settled_by(evidence, snapshot)
+        if before != self.settled and (before or trip.fatal is None):
             legs, snapshot = self._legs(snapshot, trip.flow)
         return evidence, legs, snapshot
 

@@ -94,6 +94,12 @@ class Probing:
         entries = self._conntrack_of(snapshot, address) if address else {}
         return Evidence(pings=self.board.results(), conntrack=entries)
 
+    def answered_early(self) -> bool:
+        """Whether the question's own probe is answered within a time in which most are."""
+        self.board.run(EARLY_S, (TARGET,))
+        probe = self.board.probes.get(TARGET)
+        return probe is not None and probe.done and probe.result().answer == "reply"
+
     def count(
         self, snapshot: Snapshot, chains: dict[NamespaceId, tuple[ChainName, ...]], address: str
     ) -> tuple[RuleCount, ...]:
@@ -104,7 +110,7 @@ class Probing:
         time.sleep(wait_s)
         before = self._counters(chains)
         self._probe_flow(COUNTED, self.target, address)
-        self.board.run(wait_s, (COUNTED,))
+        self.board.run(wait_s, (COUNTED,), alone=True)
         after = self._counters(chains)
         return tuple(
             RuleCount(

@@ -42,18 +42,25 @@ class Board:
         self.probes[probe.leg] = probe
         probe.send()
 
-    def run(self, timeout_s: float, legs: tuple[str, ...] = (), enough: Callable[[], bool] | None = None) -> None:
-        """Waits for the named legs (all of them when none is named)."""
+    def run(
+        self,
+        timeout_s: float,
+        legs: tuple[str, ...] = (),
+        enough: Callable[[], bool] | None = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Waits for the named legs (all of them when none is named). alone: nothing else asks again meanwhile."""
         until = time.monotonic() + timeout_s
         while True:
             wanted = [probe for probe in self.probes.values() if not probe.done and (not legs or probe.leg in legs)]
             now = time.monotonic()
             if not wanted or now >= until or (enough is not None and enough()):
                 return
-            self._turn(now, until)
+            self._turn(now, until, wanted if alone else [probe for probe in self.probes.values() if not probe.done])
 
-    def _turn(self, now: float, until: float) -> None:
-        open_ones = [probe for probe in self.probes.values() if not probe.done]
+    @staticmethod
+    def _turn(now: float, until: float, open_ones: list[Probe]) -> None:
         poller = select.poll()
         by_number = {}
         wait = min(until - now, MAX_WAIT_S)
