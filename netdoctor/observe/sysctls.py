@@ -30,7 +30,7 @@ MORE_NEIGHBOUR_KEYS = ("ucast_solicit", "app_solicit", "proxy_qlen")
 GLOBAL_KEYS = (
     "net/ipv4/ip_forward", "net/ipv4/ip_default_ttl", "net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all",
     "net/ipv4/fib_multipath_use_neigh", "net/ipv4/ip_local_port_range", "net/ipv4/ip_local_reserved_ports",
-    "net/ipv4/tcp_ecn",
+    "net/ipv4/tcp_ecn", "net/ipv4/ip_forward_update_priority",
     "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-arptables",
     "net/netfilter/nf_conntrack_udp_timeout", "net/netfilter/nf_conntrack_icmp_timeout",
     "net/netfilter/nf_conntrack_icmpv6_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_sent",

@@ -9,6 +9,9 @@ from netdoctor.model.network import ConntrackTuple, Family
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 PROTOCOL_NAMES = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMP6: "icmpv6"}
 
+TOS_PRIORITIES = (0, 2, 6, 4)
+"""ip_tos2prio, by the type of service's bits 3 and 4."""
+
 ConntrackState = Literal["new", "established", "related", "invalid", "untracked"]
 
 
@@ -78,6 +81,13 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
             left, right = _with_port(self.source, self.source_port), _with_port(self.destination, self.destination_port)
             return f"{left} -> {right} {name}"
         return f"{self.source} -> {self.destination} {name}"
+
+
+def with_priority_of_tos(packet: Packet) -> Packet:
+    """The packet with the queueing priority that its type of service asks for (rt_tos2priority), as unsure as that is."""
+    kept = tuple(pair for pair in packet.unsure if pair[0] != "priority")
+    unsure = (*kept, *(("priority", why) for field, why in kept if field == "tos"))
+    return msgspec.structs.replace(packet, priority=TOS_PRIORITIES[packet.tos >> 3 & 3], unsure=unsure)
 
 
 def _with_port(address: str, port: int) -> str:

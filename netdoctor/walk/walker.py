@@ -16,7 +16,7 @@ from netdoctor.walk.hooks import Firewall
 from netdoctor.walk.ipsec import policy_step
 from netdoctor.walk.layer2 import End, Point, down_step
 from netdoctor.walk.neighbour import Resolver
-from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, Packet, with_priority_of_tos
 from netdoctor.walk.routing import Lookup, local_device, lookup, query_out
 from netdoctor.walk.source_address import select_source
 from netdoctor.walk.trail import Dead, Left, Trail
@@ -28,6 +28,7 @@ from netdoctor.walk.worlds import Settled, World, explored
 MAX_STACKS = 24
 PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
 ECE_CWR = 0xC0
+UPDATE_PRIORITY = "net/ipv4/ip_forward_update_priority"
 EPHEMERAL_PORT, PROBE_ID = 54321, 4242
 LARGEST_OPENING_BYTES, PUSH = 80, 8
 """TCP packets up to this size open a connection, larger ones are data of an open one."""
@@ -379,6 +380,8 @@ class Walker:
         packet = replace(packet, out_device=out_device)
         self._policy(key, "fwd", packet)
         packet = refusals.count_down(self, key, device, packet)
+        if packet.family == 4 and self.view.number(key, UPDATE_PRIORITY, 1):
+            packet = with_priority_of_tos(packet)
         self._policy(key, "out", packet)
         packet = sizes.check_forwarding(self, key, packet, found)
         packet = self.firewall.run(self.trail, key, "forward", packet)

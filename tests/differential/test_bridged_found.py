@@ -93,6 +93,16 @@ FOUND = {
         oifname "p3" counter comment "b"
         } }""",
     ),
+    "forwarding gives an IPv4 packet the priority of its type of service, whatever the bridge gave it": (
+        NFT,
+        """table bridge t { chain c { type filter hook prerouting priority 0; policy accept;
+        counter meta priority set 0:1 comment "a"
+        } }
+        table inet t { chain c { type filter hook forward priority 0; policy accept;
+        meta priority 0:0 counter comment "b"
+        meta priority 0:1 counter comment "c"
+        } }""",
+    ),
     "the bridge's own stack gets requests by the bridge's device": (
         NFT,
         """table arp t { chain d { type filter hook input priority 0; policy accept;

@@ -22,8 +22,6 @@ UNKNOWN_META = {
     "bri_iifpvid": 2, "bri_iifvproto": 2,
 }  # fmt: skip
 SOCKET_KEYS = ("skuid", "skgid", "cgroup")
-TOS_PRIORITIES = (0, 2, 6, 4)
-"""ip_tos2prio: what forwarding makes of the type of service, by its bits 3 and 4."""
 LENGTHS = {"l4proto": 1, "nfproto": 1, "protocol": 2, "pkttype": 1, "secpath": 1, "iiftype": 2, "oiftype": 2}
 NAMES = ("iifname", "oifname", "bri_iifname", "bri_oifname", "sdifname", "iifkind", "oifkind")
 
@@ -56,7 +54,7 @@ def _meta(state: State, key: str) -> Bits | None:
         case "mark":
             return u32(packet.mark)
         case "priority":
-            return _priority(state)
+            return u32(packet.priority)
         case "secpath":
             ipsec = state.facts.ipsec
             return hidden_bits(1, ipsec.why) if isinstance(ipsec, Unknown) else Bits(bytes([ipsec]))
@@ -78,15 +76,6 @@ def _name(name: str) -> Bits:
 def _is_loopback(state: State) -> bool:
     link = state.facts.links.get(state.packet.in_device)
     return link is not None and link.loopback
-
-
-def _priority(state: State) -> Bits:
-    """ip_forward may give the packet the priority of its type of service (net.ipv4.ip_forward_update_priority)."""
-    packet = state.packet
-    forwarded = packet.family == 4 and state.base.hook in ("forward", "postrouting") and packet.in_device
-    if forwarded and not packet.priority and not packet.in_port and TOS_PRIORITIES[packet.tos >> 3 & 3]:
-        return Bits(bytes(4), b"\x07\0\0\0", "whether forwarding gives the packet the priority of its type of service")
-    return u32(packet.priority)
 
 
 def _of_socket(state: State, key: str) -> Bits | None:

@@ -24,7 +24,7 @@ from netdoctor.observe.nftables import read_chains
 from netdoctor.walk.netfilter import BaseChain, HookFacts, base_chains
 from netdoctor.walk.netfilter.state import Alternatives, Pending, State
 from netdoctor.walk.netfilter.step import step
-from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet
+from netdoctor.walk.packet import ICMP, ICMP6, TCP, UDP, ConntrackView, Packet, with_priority_of_tos
 
 RULES = Path(__file__).parent / "rules" / "expressions.nft"
 MATCHES = (
@@ -269,7 +269,7 @@ def random_packet(choice: random.Random) -> Packet:
             destination_port=ports[0] or number,
         ),
     )  # fmt: skip
-    return Packet(
+    packet = Packet(
         family=family, source=source, destination=destination, protocol=protocol, source_port=ports[0],
         destination_port=ports[1], icmp_type=kind, icmp_code=code, icmp_id=number,
         tcp_flags=flags, tcp_options=options,
@@ -278,6 +278,7 @@ def random_packet(choice: random.Random) -> Packet:
         in_device="left", out_device="right", ether_type=0x0800 if family == 4 else 0x86DD, conntrack=view,
         source_mac=OWN_MAC, destination_mac="",
     )  # fmt: skip
+    return with_priority_of_tos(packet) if family == 4 else packet
 
 
 @pytest.fixture(scope="module")
