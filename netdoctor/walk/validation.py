@@ -39,10 +39,8 @@ def query_for(packet: Packet, in_device: str) -> Query:
 
 def martian(view: View, key: NamespaceId, device: str, packet: Packet) -> str:
     """Which end is impossible on a wire ("source" or "destination"), or ""."""
-    if device == "lo":
-        return ""
     if packet.family == 6:
-        return _martian6(packet)
+        return _martian6(packet) if device != "lo" else ""
     source, destination = packet.source, packet.destination
     if is_multicast(source) or source == EVERYBODY:
         return "source"
@@ -69,7 +67,7 @@ def refuse_source(view: View, key: NamespaceId, device: str, packet: Packet, out
 
     out_device: where the packet is to leave again, "" when it is for this namespace.
     """
-    if packet.family != 4 or device == "lo" or packet.source == NOBODY:
+    if packet.family != 4 or packet.source == NOBODY:
         return None
     mode = view.conf_max(key, device, "rp_filter")
     accept_local = view.conf_or(key, device, "accept_local")

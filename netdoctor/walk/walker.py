@@ -191,7 +191,7 @@ class Walker:
                 found = self._route_out(key, packet)
         refusals.refuse_bad_source(self, key, packet, found)
         packet = replace(packet, out_device=self._out_name(key, packet, found))
-        if packet.protocol == TCP and packet.tcp_flags & SYN:
+        if packet.protocol == TCP and packet.tcp_flags & SYN and packet.tcp_options is None:
             packet = replace(packet, tcp_mss=self._segment_size(key, packet, found))
         self._policy(key, "out", packet)
         after = self.firewall.run(self.trail, key, "output", packet)
@@ -307,9 +307,11 @@ class Walker:
         self._carry(packet, hop.end, hop.mac)
 
     def _loop_back(self, key: NamespaceId, device: Link, packet: Packet) -> None:
-        """To itself by lo: out, in again, and up."""
+        """To itself by lo: out, in again, and up. What conntrack found invalid has no entry, and is looked up again."""
         if not device.up:
             self.trail.dies(down_step(self.view, self.trail, key, device))
+        if packet.conntrack is not None and packet.conntrack.state == "invalid":
+            packet = replace(packet, conntrack=None)
         self._receive(End(key, device, ()), replace(packet, in_device=device.name, out_device=""))
 
     def _carry(self, packet: Packet, end: End, mac: str) -> None:
@@ -350,17 +352,22 @@ class Walker:
     def _receive(self, end: End, packet: Packet) -> None:
         """ip_rcv: PREROUTING, then the input route decides between here, onwards and nowhere.
 
-        What comes by a bridge's port with br_netfilter has had its PREROUTING there (ip_sabotage_in).
+        What comes by a bridge's port with br_netfilter has had its PREROUTING there (ip_sabotage_in). What comes by
+        loopback keeps the route that it left with, unless a rule readdresses it.
         """
         key, device = end.namespace, end.link.name
         refusals.refuse_slave(self, key, end.link, packet)
+        came = packet
         if not packet.in_port:
             packet = self.firewall.run(self.trail, key, "prerouting", packet)
-        refusals.refuse_martian(self, key, device, packet)
+        routed = device == "lo" and packet.destination == came.destination
+        if not routed:
+            refusals.refuse_martian(self, key, device, packet)
         found = self.route_in or lookup(self.view, key, query_for(packet, device))
         self.route_in = None
         if found.type in {"local", "anycast"}:
-            refusals.validate_source(self, key, device, packet, "")
+            if not routed:
+                refusals.validate_source(self, key, device, packet, "")
             self._deliver(key, packet)
             return
         self._forward(key, device, packet, found)

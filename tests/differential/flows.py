@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from ipaddress import ip_address
 from itertools import count
 from typing import NamedTuple
 
@@ -84,11 +85,17 @@ class Flows:
         return sent._replace(packet=replace(sent.packet, tcp_flags=0x10), sequence=1001, acknowledged=5001)
 
     def answer(self, sent: Sent, seen: Seen) -> Sent | None:
-        """The answer to a packet that came out looking like this; None to what nobody answers."""
+        """The answer to a packet that came out looking like this; None to what nobody answers.
+
+        Nor to what a raw socket answers only because it is routed without its source: nothing else goes from a
+        loopback address to a foreign one.
+        """
         packet = sent.packet
         if packet.protocol == TCP and packet.tcp_flags != 2:
             return None
         own = seen.place == "host"
+        if own and ip_address(seen.destination).is_loopback and seen.source not in ADDRESSES[packet.family]["host"]:
+            return None
         wire = "" if own else next(wire for wire, (role, device) in WIRES.items() if f"{role}:{device}" == seen.place)
         echo = packet.protocol in (ICMP, ICMP6)
         back = Packet(
