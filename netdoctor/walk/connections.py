@@ -7,11 +7,13 @@ from msgspec.structs import replace
 
 from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.snapshot import NamespaceId
+from netdoctor.walk.nat_choice import chance
 from netdoctor.walk.netfilter import Binding
 from netdoctor.walk.packet import ICMP, ICMP6, TCP, ConntrackView, Packet
 from netdoctor.walk.validity import ACK, SYN, tcp_state
 
 ECHO_REPLY = {8: 0, 128: 129}
+OTHER_END = {"source_port": "destination_port", "destination_port": "source_port", "icmp_id": "icmp_id"}
 
 
 class Connection:
@@ -26,6 +28,8 @@ class Connection:
         self.bound: set[str] = set()
         self.forgotten = ""
         self.tcp_state = "none"
+        self.unsure: dict[str, str] = {}
+        """Ports of the tuples that nobody can tell, as "reply destination_port" -> why."""
 
     def goes_on(self, packet: Packet, direction: str) -> bool:
         """Takes another packet into the flow; False for a TCP segment that its state does not allow."""
@@ -50,6 +54,7 @@ class Connection:
             zone=self.zone,
             original=self.original,
             reply=self.reply,
+            unsure=tuple(self.unsure.items()),
         )
 
 
@@ -75,6 +80,9 @@ class Connections:
     def begin(self, key: NamespaceId, packet: Packet, zone: int = 0) -> Connection:
         connection = Connection(tuple_of(packet), zone)
         connection.goes_on(packet, "original")
+        for field, why in packet.unsure:
+            if field in OTHER_END:
+                connection.unsure |= {f"original {field}": why, f"reply {OTHER_END[field]}": why}
         self._by_namespace.setdefault(key, []).append(connection)
         return connection
 
@@ -120,9 +128,19 @@ def translated(packet: Packet, connection: Connection, direction: str, end: str)
     )
     changed = replace(packet, **{end: address})
     if packet.protocol not in (ICMP, ICMP6):
-        return replace(changed, **{f"{end}_port": port})
+        return _as_sure(replace(changed, **{f"{end}_port": port}), connection, direction, f"{end}_port")
     asker = "source" if direction == "original" else "destination"
-    return replace(changed, icmp_id=port) if end == asker else changed
+    return _as_sure(replace(changed, icmp_id=port), connection, direction, "icmp_id") if end == asker else changed
+
+
+def _as_sure(packet: Packet, connection: Connection, direction: str, field: str) -> Packet:
+    """The packet, this port (or id) of it as sure as the tuple that it was taken from."""
+    taken = "reply" if direction == "original" else "original"
+    why = connection.unsure.get(f"{taken} {OTHER_END[field]}", "")
+    if dict(packet.unsure).get(field, "") == why:
+        return packet
+    kept = tuple(pair for pair in packet.unsure if pair[0] != field)
+    return replace(packet, unsure=(*kept, (field, why)) if why else kept)
 
 
 def bind(connection: Connection, binding: Binding, address: str) -> None:
@@ -139,6 +157,10 @@ def bind(connection: Connection, binding: Binding, address: str) -> None:
         connection.reply = replace(reply, source=address or reply.source, source_port=port)
     if binding.manip == "source" and connection.original.protocol in (ICMP, ICMP6):
         connection.reply = replace(connection.reply, source_port=connection.reply.destination_port)
+    if why := chance(binding, inverted(reply)):
+        echo = reply.protocol in (ICMP, ICMP6)
+        field = "icmp_id" if echo else "destination_port" if binding.manip == "source" else "source_port"
+        connection.unsure[f"reply {field}"] = why
     if connection.reply != reply:
         connection.status.add("snat" if binding.manip == "source" else "dnat")
 
@@ -163,4 +185,5 @@ def answer_to(packet: Packet) -> Packet:
         length_bytes=packet.length_bytes,
         dont_fragment=packet.dont_fragment,
         ether_type=packet.ether_type,
+        unsure=tuple((OTHER_END[field], why) for field, why in packet.unsure if field in OTHER_END),
     )

@@ -5,6 +5,7 @@ from netdoctor.model.snapshot import NamespaceId
 from netdoctor.walk import connections as tracking
 from netdoctor.walk.connections import Connection
 from netdoctor.walk.hook_steps import describe, rule_facts
+from netdoctor.walk.nat_choice import address_of
 from netdoctor.walk.netfilter import Binding, ChainResult
 from netdoctor.walk.packet import TCP, UDP, Packet
 from netdoctor.walk.routing import Query, lookup
@@ -27,7 +28,7 @@ def bind(
     """Settles the connection's NAT as the rule asks; the step says what becomes of the packet. Raises Dead."""
     binding = result.binding
     assert binding is not None
-    address = _new_address(view, trail, key, hook, binding, packet, result)
+    address = _new_address(view, trail, key, hook, binding, packet, result, connection)
     _doubt_ports(trail, key, hook, result, packet)
     tracking.bind(connection, binding, address)
     direction = "original"
@@ -75,11 +76,18 @@ def _doubt_ports(trail: Trail, key: NamespaceId, hook: str, result: ChainResult,
 
 
 def _new_address(
-    view: View, trail: Trail, key: NamespaceId, hook: str, binding: Binding, packet: Packet, result: ChainResult
+    view: View,
+    trail: Trail,
+    key: NamespaceId,
+    hook: str,
+    binding: Binding,
+    packet: Packet,
+    result: ChainResult,
+    connection: Connection,
 ) -> str:
     """The address a binding gives: its own, or the device's (nf_nat_masquerade_ipv4, nf_nat_redirect)."""
     if binding.address_min:
-        return binding.address_min
+        return address_of(binding, tracking.inverted(connection.reply), connection.zone)
     if binding.kind == "masquerade":
         link = view.link(key, packet.out_device)
         found = lookup(view, key, Query(packet.family, "", packet.destination, packet.mark))

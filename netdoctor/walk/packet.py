@@ -19,6 +19,7 @@ class ConntrackView(msgspec.Struct, frozen=True, kw_only=True):
     """What conntrack says of this packet: `status` holds the bits snat, dnat, seen-reply, assured, confirmed.
 
     helper: the name of the helper that watches the connection, empty for none, None when not known.
+    unsure: parts of the tuples that nobody can tell, as "reply destination_port" -> why.
     """
 
     state: ConntrackState
@@ -29,6 +30,7 @@ class ConntrackView(msgspec.Struct, frozen=True, kw_only=True):
     helper: str | None = None
     original: ConntrackTuple | None = None
     reply: ConntrackTuple | None = None
+    unsure: tuple[tuple[str, str], ...] = ()
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):

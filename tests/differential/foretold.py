@@ -20,6 +20,10 @@ from .box import Box
 from .packets import Seen, foreseen
 
 MAX_TURNS = 200
+PORTS = ("source_port", "destination_port", "icmp_id")
+"""What NAT may draw by lot: that it comes out of the rule's range is looked at when it has come out."""
+SHOWN = (*PORTS, "source", "destination", "ttl", "tos", "mark", "conntrack")
+"""What is seen of a packet that comes out, or leads it there: to be unsure of anything else is not to be unsure of it."""
 
 
 class Foretold(NamedTuple):
@@ -90,7 +94,9 @@ class Oracle(Walker):
         results = [result for _, result in self.firewall.results]
         dead = next((step for step in journey.steps if step.outcome == "block"), None)
         doubts = {doubt.rule.comment: doubt.why for result in results for doubt in result.doubts}
-        doubts |= {f"field {field}": why for result in results for field, why in result.uncertain.items()}
+        drawn = set(PORTS if any(result.binding for result in results) else ())
+        unsure = {field: why for result in results for field, why in result.uncertain.items()}
+        doubts |= {f"field {field}": why for field, why in unsure.items() if field in SHOWN and field not in drawn}
         if not doubts:
             doubts = {step.kind: step.summary for step in journey.steps if step.outcome == "unknown"}
         seen = None
@@ -115,6 +121,7 @@ class Oracle(Walker):
                 if told.seen.kind:
                     ports["source_port"] = seen.source_port
                 connection.reply = replace(connection.reply, **ports)
+                connection.unsure.clear()
 
     def _receive(self, end: End, packet: Packet) -> None:
         if end.namespace == self.box.host:

@@ -14,7 +14,20 @@ CHAINS = {
 }
 DEADLY = ("DROP", "REJECT", "NFQUEUE")
 KEEPS_FOR_FILTER = 0.85
-WEIGHTS = {"DROP": 3, "REJECT": 3, "jump": 2, "ACCEPT": 3, "none": 2, "TPROXY": 2, "CT": 2, "NETMAP": 0.5}
+SELDOM = {"cgroup": 0.2}
+"""Stands in few chains."""
+WEIGHTS = {
+    "DROP": 3,
+    "REJECT": 3,
+    "jump": 2,
+    "ACCEPT": 3,
+    "none": 2,
+    "TPROXY": 2,
+    "CT": 2,
+    "NETMAP": 0.5,
+    "MASQUERADE": 2,
+    "SNAT": 2,
+}
 
 
 class Rules(NamedTuple):
@@ -87,8 +100,9 @@ class _Maker:
         fitting = [word for word in CONDITIONS if self.fits(word, table, chain)]
         count = self.dice.choice((0, 1, 1, 2)) if target.name not in DEADLY else self.dice.choice((1, 2))
         chosen: list[Word] = []
+        weights = [SELDOM.get(one.name, 0.08) if one.name in UNFORESEEABLE else 1 for one in fitting]
         while len(chosen) < count:
-            word = self.dice.choices(fitting, [0.08 if one.name in UNFORESEEABLE else 1 for one in fitting])[0]
+            word = self.dice.choices(fitting, weights)[0]
             groups = {one.group or one.name for one in (*chosen, target)}
             if (word.group or word.name) not in groups:
                 chosen.append(word)

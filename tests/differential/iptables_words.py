@@ -109,7 +109,7 @@ CONDITIONS = (
         "-m set --match-set pairs%F dst,dst", "-m set ! --match-set pairs%F src,dst", "-m set --match-set ports dst",
     )),
     Word("string", (
-        "-m string --string needle --algo bm", "-m string ! --string needle --algo kmp",
+        "-m string --string info_hash --algo bm", "-m string ! --string needle --algo kmp",
         "-m string --hex-string |00000000000000000000| --algo bm --from 20 --to 62",
     )),
     Word("u32", ('-m u32 --u32 "0>>28=4"', '-m u32 ! --u32 "0>>28=4"', '-m u32 --u32 "4&0xFF=0x40"')),
@@ -166,14 +166,15 @@ TARGETS = (
     Word("NFQUEUE", ("-j NFQUEUE --queue-num 7 --queue-bypass", "-j NFQUEUE --queue-num 7"), tables=FILTER),
     Word("DNAT", (
         "-j DNAT --to-destination D2", "-p tcp -j DNAT --to-destination {D2}:8080", "-p udp -j DNAT --to-destination {D1}:80-90",
-        "-j DNAT --to-destination FAR",
+        "-j DNAT --to-destination FAR", "-j DNAT --to-destination D1-D2", "-j DNAT --to-destination D1-D2 --persistent",
     ), "protocol", DESTINATION, NAT),
     Word("REDIRECT", ("-p tcp -j REDIRECT --to-ports 8080", "-p udp -j REDIRECT --to-ports 53", "-j REDIRECT"),
          "protocol", DESTINATION, NAT),
     Word("NETMAP", ("-j NETMAP --to NINE",), chains=DESTINATION, tables=NAT),
     Word("SNAT", (
         "-j SNAT --to-source H2", "-p tcp -j SNAT --to-source {H2}:40000-40009", "-j SNAT --to-source H3",
-        "-p udp -j SNAT --to-source {H2}:1-65535",
+        "-p udp -j SNAT --to-source {H2}:1-65535", "-j SNAT --to-source H2-DLAST", "-j SNAT --to-source H2-DLAST --random",
+        "-j SNAT --to-source SFIRST-S1", "-j SNAT --to-source H2-DLAST --persistent",
     ), "protocol", SOURCE, NAT),
     Word("MASQUERADE", ("-j MASQUERADE", "-p udp -j MASQUERADE --to-ports 50000-50100", "-j MASQUERADE --random"),
          "protocol", ("POSTROUTING",), NAT),

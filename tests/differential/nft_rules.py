@@ -13,8 +13,12 @@ PRIORITIES = {
     "route": (-150, 0),
     "nat": (-110, -100, 90, 100),
 }
+NO_RULES = Rules((), {})
 DEADLY = ("drop", "reject", "reject tcp")
-WEIGHTS = {"accept": 3, "drop": 3, "jump": 2, "reject": 2, "none": 2, "tproxy": 3, "ct zone set": 2, "notrack": 2}
+WEIGHTS = {
+    "accept": 3, "drop": 3, "jump": 2, "reject": 2, "none": 2, "tproxy": 3, "ct zone set": 2, "notrack": 2,
+    "masquerade": 2, "snat": 2,
+}  # fmt: skip
 SETS = """set near4 { type ipv4_addr; elements = { 10.1.0.2, 10.2.0.3 } }
 set wide4 { type ipv4_addr; flags interval; elements = { 10.2.0.0/31, 10.2.0.3-10.2.0.9, 10.1.0.3 } }
 set pairs4 { type ipv4_addr . inet_service; flags interval; elements = { 10.1.0.0/30 . 50-90, 10.1.0.3 . 1000 } }
@@ -29,13 +33,13 @@ map ports { type inet_service : verdict; elements = { 80 : accept, 53 : drop } }
 """
 
 
-def nft_rules(dice: random.Random) -> Rules:
-    """Two to three tables; in an inet table each rule is of one family or the other."""
-    words: dict[str, tuple[str, ...]] = {}
-    families = dice.sample(("ip", "ip6", "inet", "inet"), dice.choice((2, 3)))
+def nft_rules(dice: random.Random, tables: tuple[int, ...] = (2, 3), others: Rules = NO_RULES) -> Rules:
+    """Two to three tables, or so many, beside others; in an inet table each rule is of one family or the other."""
+    words = dict(others.words)
+    families = dice.sample(("ip", "ip6", "inet", "inet"), dice.choice(tables))
     text = "".join(_Table(dice, family, number, words).text() for number, family in enumerate(families))
     names = {name for rule in words.values() for name in rule}
-    return Rules((("nft -f -", text),), words, moving="dynamic set" in names)
+    return Rules((*others.inputs, ("nft -f -", text)), words, moving="dynamic set" in names)
 
 
 class _Table:
@@ -127,7 +131,7 @@ class _Table:
         for name, value in names.items():
             line = line.replace(f"{{{name}}}", f"[{value}]" if number == 6 and ":" in value else value)
         return " ".join(
-            names.get(part.rstrip(","), part.rstrip(",")) + ("," if part.endswith(",") else "")
+            "-".join(names.get(end, end) for end in part.rstrip(",").split("-")) + ("," if part.endswith(",") else "")
             for part in line.split(" ")
         )
 

@@ -91,10 +91,10 @@ STATEMENTS = (
     Word("dynamic set", ("add @seen%A { F saddr }", "update @seen%A { F saddr }", "add @seen%A { F daddr }")),
     Word("dynamic lookup", ("F saddr @seen%A",)),
     Word("tproxy", ("meta l4proto udp tproxy AF to :80", "meta l4proto tcp tproxy AF to :80"), "l4", ("prerouting",), FILTER),
-    Word("dnat", ("dnat AF to D2", "meta l4proto tcp dnat AF to {D2}:8080", "meta l4proto udp dnat AF to {D1}:80-90", "dnat AF to FAR"), "l4", DESTINATION, NAT),
+    Word("dnat", ("dnat AF to D2", "meta l4proto tcp dnat AF to {D2}:8080", "meta l4proto udp dnat AF to {D1}:80-90", "dnat AF to FAR", "dnat AF to D1-D2", "dnat AF to D1-D2 persistent"), "l4", DESTINATION, NAT),
     Word("dnat map", ("dnat AF to F daddr map { D1 : D2, D2 : D1 }", "dnat AF to tcp dport map { 80 : D2, 53 : D1 }"), "l4", DESTINATION, NAT),
     Word("redirect", ("meta l4proto tcp redirect to :8080", "meta l4proto udp redirect to :53", "redirect"), "l4", DESTINATION, NAT),
-    Word("snat", ("snat AF to H2", "meta l4proto tcp snat AF to {H2}:40000-40009", "snat AF to H3", "meta l4proto udp snat AF to {H2}:1-65535"), "l4", SOURCE, NAT),
+    Word("snat", ("snat AF to H2", "meta l4proto tcp snat AF to {H2}:40000-40009", "snat AF to H3", "meta l4proto udp snat AF to {H2}:1-65535", "snat AF to H2-DLAST", "snat AF to H2-DLAST random", "snat AF to SFIRST-S1", "snat AF to H2-DLAST persistent"), "l4", SOURCE, NAT),
     Word("snat prefix", ("snat AF prefix to F saddr map { SNET : NINE }",), "", SOURCE, NAT),
     Word("masquerade", ("masquerade", "meta l4proto udp masquerade to :50000-50100", "masquerade random"), "l4", ("postrouting",), NAT),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from .box import TOPOLOGY, Box
 from .flows import Sent
 from .foretold import Oracle
 from .iptables_rules import Rules
-from .trial import Trial
+from .trial import Reached, Trial
 
 INSIDE, OUTSIDE, HOST = "10.1.0.2", "10.2.0.2", "10.1.0.1"
 INSIDE_6, OUTSIDE_6, HOST_6 = "fd01::2", "fd02::2", "fd01::1"
@@ -135,6 +135,11 @@ FOUND = {
         (iptables("filter", f"OUTPUT -m conntrack --ctstatus CONFIRMED {COMMENT} out", f"INPUT -m conntrack --ctstatus CONFIRMED {COMMENT} in"),),
         (Sent("", packet(HOST, HOST)),), {"in"}, "host",
     ),
+    "a segment with data and without options is given no maximum segment size": Found(
+        (iptables("mangle", f"OUTPUT -p tcp --tcp-flags SYN,RST SYN {COMMENT} clamp -j TCPMSS --set-mss 1200",
+                  f"POSTROUTING -p tcp --tcp-flags SYN,RST SYN -m tcpmss --mss 1:1400 {COMMENT} size"),),
+        (Sent("", packet("10.2.0.1", OUTSIDE, TCP)),), {"clamp"},
+    ),
     "what comes by loopback passes prerouting": Found(
         (iptables("mangle", f"PREROUTING -i lo {COMMENT} loop"),), (Sent("", packet(HOST, HOST)),), {"loop"}, "host",
     ),
@@ -173,3 +178,64 @@ def test_what_is_made_from_an_uncertain_value_is_uncertain(box: Box) -> None:
     trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
     verdict = trial.one(Oracle(box, trial.snapshot), Sent("left", packet(INSIDE, OUTSIDE)))
     assert verdict.seen is not None and "field ttl" in verdict.foretold.doubts, str(verdict)
+
+
+@pytest.mark.parametrize("options", ["", " --persistent"])
+@pytest.mark.parametrize("target", ["DNAT", "SNAT"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_of_a_range_of_addresses_each_flow_gets_the_one_that_the_hash_says(
+    box: Box, family: int, target: str, options: str
+) -> None:
+    near, far, prefix = ("10.1.0.", "10.2.0.", "") if family == 4 else ("fd01::", "fd02::", "6")
+    where = "PREROUTING" if target == "DNAT" else "POSTROUTING"
+    word = "destination" if target == "DNAT" else "source"
+    rule = f"{where} -p udp -j {target} --to-{word} {far}2-{far}3{options}"
+    box.tool("nft flush ruleset", "")
+    box.forget_connections()
+    assert not box.tool(*iptables("nat", rule, tool=f"ip{prefix}tables-nft"))
+    trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
+    chosen = set()
+    for number in range(20, 32):
+        aimed = f"{far}{2 + number % 2}"
+        sent = Sent("left", packet(f"{near}{number}", aimed, source_port=30000 + number))
+        verdict = trial.one(Oracle(box, trial.snapshot), sent)
+        assert not verdict.wrong and not verdict.foretold.doubts, str(verdict)
+        assert verdict.seen is not None, str(verdict)
+        chosen.add(getattr(verdict.seen, word))
+    assert len(chosen) == 2
+
+
+def test_a_port_that_nat_draws_is_doubted_by_rules_that_ask_for_it_and_by_no_others(box: Box) -> None:
+    box.tool("nft flush ruleset", "")
+    box.forget_connections()
+    assert not box.tool(*iptables("nat", "POSTROUTING -p udp -j MASQUERADE --to-ports 50000-50100"))
+    rules = (
+        'udp sport 50000 counter comment "port"',
+        'meta l4proto udp ct reply proto-dst 50000 counter comment "tuple"',
+        'meta l4proto udp ct original proto-src 30000 counter comment "original"',
+        'udp dport 80 counter comment "other"',
+    )
+    assert not box.tool(*nft("chain p { type filter hook postrouting priority 120;", *rules, "}"))
+    trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
+    with Reached() as reached:
+        verdict = trial.one(Oracle(box, trial.snapshot), Sent("left", packet(INSIDE, OUTSIDE)))
+    assert not verdict.wrong, str(verdict)
+    assert reached.in_doubt == {"port", "tuple"}
+    assert {"original", "other"} <= set(verdict.moved)
+
+
+def test_what_is_invalid_on_its_way_out_is_looked_up_again_when_it_comes_in_by_loopback(box: Box) -> None:
+    """There a zone can make it the answer to a known flow: translated back, it claims to come from outside, and dies."""
+    box.tool("nft flush ruleset", "")
+    box.forget_connections()
+    raw = iptables("raw", f"PREROUTING {COMMENT} zone -j CT --zone 1")
+    nat = iptables("nat", f"INPUT {COMMENT} nat -j SNAT --to-source {HOST}")
+    assert not box.tool(*raw) and not box.tool(*nat)
+    trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
+    oracle = Oracle(box, trial.snapshot)
+    asked = trial.one(oracle, Sent("left", packet(INSIDE, "10.3.0.1", ICMP)))
+    assert asked.seen is not None and asked.seen.source == HOST and not asked.wrong, str(asked)
+    answer = packet("10.3.0.1", HOST, ICMP, icmp_type=0, user_id=0, group_id=0)
+    verdict = trial.one(oracle, Sent("", answer))
+    assert not verdict.wrong and verdict.seen is None, str(verdict)
+    assert verdict.moved["zone"] == 1 and not verdict.foretold.doubts, str(verdict)

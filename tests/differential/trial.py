@@ -16,7 +16,7 @@ from .iptables_rules import Rules
 from .packets import Seen, datagram, whole
 
 ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMP6: (1, 2, 3, 4, 137)}
-ANSWERED_BY = ("OUTP", "POST", "PRER", "INPU")
+ANSWERED_BY = ("OUTP", "POST", "PRER", "INPU", "FORW")
 Maker = Callable[[random.Random], Rules]
 
 
@@ -56,6 +56,7 @@ class Trial:
     def __init__(self, box: Box, rules: Rules, loaded: Loaded, dice: random.Random) -> None:
         self.box = box
         self.rules = rules
+        self.words = {word for words in rules.words.values() for word in words}
         self.loaded = loaded
         self.flows = Flows(dice)
         self.dice = dice
@@ -72,9 +73,14 @@ class Trial:
             yield from self.flow()
 
     def flow(self) -> Iterator[Verdict]:
-        """A first packet, perhaps once more, perhaps the answer, perhaps another one then."""
+        """A first packet, perhaps once more, perhaps the answer, perhaps another one then.
+
+        Rules that give packets other ports before conntrack sees them make two flows one: each starts afresh then.
+        """
         if self.rules.moving:
             self.snapshot = self.box.unread() if self.lazy else self.box.with_sets(self.snapshot)
+        if "port set" in self.words:
+            self.box.forget_connections()
         first = self.flows.first()
         oracle = Oracle(self.box, self.snapshot)
         verdict = self.one(oracle, first)
@@ -135,7 +141,8 @@ class Trial:
     def _met_by_answers(self) -> frozenset[str]:
         """The rules that the host's own answers (a rejection, a redirect, nobody listens) meet as well.
 
-        An answer that is rejected in its turn comes back by loopback.
+        An answer that is rejected in its turn comes back by loopback, and so does one to an address that NAT borrowed from
+        the host, which then goes on to whom it is for.
         """
         return frozenset(label.rule for label in self.loaded.labels.values() if label.chain.startswith(ANSWERED_BY))
 

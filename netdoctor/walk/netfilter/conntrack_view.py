@@ -47,6 +47,13 @@ def tuple_of(packet: Packet, direction: int) -> ConntrackTuple | Unknown:
     return found or Unknown("the connection's tuples are not known")
 
 
+def port_doubt(packet: Packet, direction: int, field: str) -> str:
+    """Why a tuple's port ("source_port", "destination_port"; "icmp_id" of echoes) cannot be relied on, if it cannot."""
+    return (
+        dict(packet.conntrack.unsure).get(f"{('original', 'reply')[direction]} {field}", "") if packet.conntrack else ""
+    )
+
+
 def ct(state: State, expression: Ct) -> Outcome:
     """Loads a piece of the connection; without an entry only its state can be asked (net/netfilter/nft_ct.c)."""
     packet, key = state.packet, expression.key
@@ -116,6 +123,9 @@ def _of_tuple(packet: Packet, expression: Ct) -> Bits | None:
     side = tuple_of(packet, expression.direction or 0)
     if isinstance(side, Unknown):
         return hidden_bits(LENGTHS.get(key, 16 if version == 6 else 4), side.why)
+    echo, field = packet.protocol in (ICMP, ICMP6), {"proto_src": "source_port", "proto_dst": "destination_port"}
+    if key in field and (why := port_doubt(packet, expression.direction or 0, "icmp_id" if echo else field[key])):
+        return hidden_bits(2, why)
     if key == "proto_src":
         return Bits(struct.pack("!H", side.source_port))
     if key == "proto_dst" and packet.protocol in (ICMP, ICMP6):

@@ -9,7 +9,7 @@ from netdoctor.model.network import ConntrackTuple
 from netdoctor.model.unknown import Unknown
 from netdoctor.walk.packet import ICMP, ICMP6, ConntrackView, Packet
 
-from .conntrack_view import has_entry, state_of, status_bits, tuple_of
+from .conntrack_view import has_entry, port_doubt, state_of, status_bits, tuple_of
 from .headers import packed
 from .state import Outcome, State
 from .xt_header import address_matches
@@ -97,7 +97,7 @@ def _tuples(packet: Packet, info: ConntrackInfo) -> bool | Unknown:
             doubt = side
             continue
         address = packed(side.destination if index % 2 else side.source)
-        port = _second(packet, side, index // 2) if index % 2 else side.source_port
+        port = _second(packet, side, index // 2) if index % 2 else _first(packet, side, index // 2)
         fits = address_matches(address, *info.addresses[index])
         if info.asked & address_bit and fits == bool(info.invert & address_bit):
             return False
@@ -113,11 +113,19 @@ def _tuples(packet: Packet, info: ConntrackInfo) -> bool | Unknown:
     return doubt or True
 
 
+def _first(packet: Packet, side: ConntrackTuple, direction: int) -> int | Unknown:
+    """The source port of a tuple, of ICMP the id."""
+    field = "icmp_id" if side.protocol in (ICMP, ICMP6) else "source_port"
+    why = port_doubt(packet, direction, field)
+    return Unknown(why) if why else side.source_port
+
+
 def _second(packet: Packet, side: ConntrackTuple, direction: int) -> int | Unknown:
     """The destination port of a tuple; of ICMP its type and code (nf_conntrack_proto_icmp.c)."""
     view = packet.conntrack
     if side.protocol not in (ICMP, ICMP6):
-        return side.destination_port
+        why = port_doubt(packet, direction, "destination_port")
+        return Unknown(why) if why else side.destination_port
     if packet.protocol != side.protocol or view is None or view.state == "related":
         return Unknown("the type of the ICMP message that began the connection is not known")
     same = (view.direction == "reply") == bool(direction)

@@ -19,6 +19,7 @@ from .xt_header import device_matches
 from .xt_set import ipset
 
 UDPLITE, SCTP, DCCP = 136, 132, 33
+PORT_FIELDS, EVERY_PORT = ("source_port", "destination_port"), (0, 65535)
 ANY_TYPE, ETHERNET = 255, 1
 UNREACHABLE_6 = 128
 BITS_6 = {"local": 4, "anycast": 16}
@@ -39,34 +40,35 @@ def tcp(state: State, match: XtMatch) -> Outcome:
     """struct xt_tcp: bits 1 source, 2 destination, 4 flags, 8 option invert."""
     low_s, high_s, low_d, high_d, option, mask, want, invert = struct.unpack_from("=4H4B", match.info)
     packet = state.packet
-    if packet.protocol != TCP or not _ports_fit(packet, (low_s, high_s, low_d, high_d), invert):
-        return False
+    fits = packet.protocol == TCP and _ports_fit(state, (low_s, high_s, low_d, high_d), invert)
     flags = packet.tcp_flags or SYN
-    if ((flags & mask) == want) == bool(invert & 4):
+    if not fits or ((flags & mask) == want) == bool(invert & 4):
         return False
     if not option:
-        return True
+        return fits
     from .xt_protocol import has_option
 
     found = has_option(packet, option)
-    return (
-        Unknown(f"whether the packet has TCP option {option} is not known")
-        if found is None
-        else found != bool(invert & 8)
-    )
+    if found is None:
+        return Unknown(f"whether the packet has TCP option {option} is not known")
+    return fits if found != bool(invert & 8) else False
 
 
 def udp(state: State, match: XtMatch) -> Outcome:
     low_s, high_s, low_d, high_d, invert = struct.unpack_from("=4HB", match.info)
     protocol = UDPLITE if match.name == "udplite" else UDP
-    return state.packet.protocol == protocol and _ports_fit(state.packet, (low_s, high_s, low_d, high_d), invert)
+    return state.packet.protocol == protocol and _ports_fit(state, (low_s, high_s, low_d, high_d), invert)
 
 
-def _ports_fit(packet: Packet, ranges: tuple[int, int, int, int], invert: int) -> bool:
-    source, destination = ports_of(packet)
-    low_s, high_s, low_d, high_d = ranges
-    source_fits = within(source, low_s, high_s) != bool(invert & 1)
-    return source_fits and within(destination, low_d, high_d) != bool(invert & 2)
+def _ports_fit(state: State, ranges: tuple[int, int, int, int], invert: int) -> Outcome:
+    doubt: Unknown | None = None
+    sides = zip((1, 2), PORT_FIELDS, ports_of(state.packet), (ranges[:2], ranges[2:]), strict=True)
+    for bit, field, port, (low, high) in sides:
+        unsure = state.doubt(field) if (low, high) != EVERY_PORT else None
+        doubt = unsure or doubt
+        if not unsure and within(port, low, high) == bool(invert & bit):
+            return False
+    return doubt or True
 
 
 def icmp(state: State, match: XtMatch) -> Outcome:
@@ -85,14 +87,15 @@ def multiport(state: State, match: XtMatch) -> Outcome:
     ports, starts = struct.unpack_from("=15H", match.info, 2), struct.unpack_from("=15B", match.info, 32)
     if state.packet.protocol not in (TCP, UDP, UDPLITE, SCTP, DCCP):
         return False
-    source, destination = ports_of(state.packet)
-    asked = ((source,), (destination,), (source, destination))[side]
+    sides = ((0,), (1,), (0, 1))[side]
+    doubt = next((why for each in sides if (why := state.doubt(PORT_FIELDS[each]))), None)
+    asked = [ports_of(state.packet)[each] for each in sides if not state.doubt(PORT_FIELDS[each])]
     hit, index = False, 0
     while index < count:
         last = index + 1 if starts[index] else index
         hit = hit or any(within(port, ports[index], ports[last]) for port in asked)
         index = last + 1
-    return hit != bool(match.info[47])
+    return doubt if doubt and not hit else hit != bool(match.info[47])
 
 
 def mark(state: State, match: XtMatch) -> Outcome:
