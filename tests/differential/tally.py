@@ -15,6 +15,7 @@ MAKERS: dict[str, Maker] = {
     "iptables-nft": lambda dice: iptables_rules(dice, "nft"),
     "iptables-legacy": lambda dice: iptables_rules(dice, "legacy"),
     "nft": nft_rules,
+    "both": lambda dice: nft_rules(dice, (1,), iptables_rules(dice, "legacy")),
 }
 
 
@@ -30,7 +31,7 @@ class Tally:
         self.failures: list[str] = []
         if backend != "nft":
             assert not box.tool("ipset -exist restore", IPSETS)
-        if backend == "iptables-legacy":
+        if backend in ("iptables-legacy", "both"):
             box.legacy = [(family, table) for family in ("ip", "ip6") for table in TABLES]
 
     def run(self, seed: int, packets: int = PACKETS) -> None:

@@ -25,6 +25,7 @@ WORDS = {
     "iptables-nft": (*iptables_words.CONDITIONS, *iptables_words.TARGETS),
     "iptables-legacy": (*iptables_words.CONDITIONS, *iptables_words.TARGETS),
     "nft": (*nft_words.CONDITIONS, *nft_words.STATEMENTS),
+    "both": (),
 }
 
 
