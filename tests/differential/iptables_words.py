@@ -118,7 +118,11 @@ CONDITIONS = (
     Word("tcpmss", ("-p tcp -m tcp --tcp-flags SYN,RST SYN -m tcpmss --mss 1:1400",), "protocol"),
     Word("helper", ("-m helper --helper ftp", "-m helper ! --helper ftp")),
     Word("cgroup", ("-m cgroup ! --cgroup 1",), "", LOCAL),
-    Word("connlimit", ("-m connlimit --connlimit-upto 5000 --connlimit-mask 0",)),
+    Word("connlimit", (
+        "-m state --state NEW -m connlimit --connlimit-upto 5000 --connlimit-mask 0",
+        "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m connlimit --connlimit-upto 5000 --connlimit-mask 0",
+        "-m connlimit --connlimit-upto 5000 --connlimit-mask 0",
+    ), "protocol"),
     Word("limit", ("-m limit --limit 1/hour --limit-burst 5",)),
     Word("hashlimit", ("-m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 3 --hashlimit-mode srcip --hashlimit-name h%N",)),
     Word("statistic", ("-m statistic --mode random --probability 0.5", "-m statistic --mode nth --every 2 --packet 0")),

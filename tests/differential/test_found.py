@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from lab import World
+from msgspec.structs import replace
 
 from netdoctor.walk.packet import ICMP, TCP, UDP, Packet
 
@@ -239,3 +240,26 @@ def test_what_is_invalid_on_its_way_out_is_looked_up_again_when_it_comes_in_by_l
     verdict = trial.one(oracle, Sent("", answer))
     assert not verdict.wrong and verdict.seen is None, str(verdict)
     assert verdict.moved["zone"] == 1 and not verdict.foretold.doubts, str(verdict)
+
+
+@pytest.mark.parametrize(("chain", "passes"), [("INPUT -m state --state ESTABLISHED", False), ("PREROUTING", True)])
+def test_a_limit_of_connections_may_drop_an_open_one_that_it_has_not_counted(
+    box: Box, chain: str, passes: bool
+) -> None:
+    """It does when the one that it counted before is gone."""
+    box.tool("nft flush ruleset", "")
+    limit = f"{chain} -m connlimit --connlimit-upto 5000 --connlimit-mask 0"
+    assert not box.tool(*iptables("nat", "PREROUTING -p tcp -j REDIRECT --to-ports 8080", tool="ip6tables-nft"))
+    assert not box.tool(*iptables("mangle", limit, tool="ip6tables-nft"))
+    for port in (30000, 30001):
+        box.forget_connections()
+        trial = Trial(box, Rules((), {}), box.loaded(), Random(0))
+        oracle = Oracle(box, trial.snapshot)
+        first = packet(INSIDE_6, "fd03::1", TCP, source_port=port)
+        answer = packet(HOST_6, INSIDE_6, TCP, source_port=8080, destination_port=port, tcp_flags=0x12)
+        trial.one(oracle, Sent("left", first))
+        trial.one(oracle, Sent("", answer, 5000, 1001))
+        verdict = trial.one(oracle, Sent("left", replace(first, tcp_flags=0x10), 1001, 5001))
+        assert not verdict.wrong, str(verdict)
+        assert bool(verdict.foretold.doubts) is not passes, str(verdict)
+    assert (verdict.seen is not None) is passes, str(verdict)

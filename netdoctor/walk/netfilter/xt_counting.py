@@ -9,7 +9,8 @@ from .comparisons import never_so_many
 from .conntrack_view import has_entry
 from .headers import packed
 from .jhash import jhash
-from .state import Outcome, State
+from .result import SetKey
+from .state import Alternatives, Decision, Outcome, State
 
 UNFORESEEABLE = {
     "limit": "whether the rate limit has room for the packet",
@@ -50,11 +51,30 @@ def quota(state: State, match: XtMatch) -> Outcome:
 
 
 def connlimit(state: State, match: XtMatch) -> Outcome:
-    """struct xt_connlimit_info, flag 1 inverts: above a limit there cannot be more than conntrack keeps in all."""
+    """struct xt_connlimit_info, flag 1 inverts: above a limit there cannot be more than conntrack keeps in all.
+
+    A known connection is not always added to those counted for a key (nf_conncount.c), and where there are none left
+    its packet is dropped (connlimit_mt takes no connection at all for no memory).
+    """
     limit, flags = struct.unpack_from("=2I", match.info, 16)
-    if limit == 0:
-        return not flags & 1
-    return bool(flags & 1) if never_so_many(state, limit) else unforeseeable(state, match)
+    found: bool | Unknown = not flags & 1 if limit == 0 else bool(flags & 1)
+    if limit and not never_so_many(state, limit):
+        found = Unknown(f"{UNFORESEEABLE[match.name]} cannot be foreseen")
+    view, key = state.packet.conntrack, _counted(state, match.info, flags)
+    if view is None or "confirmed" not in view.status or not has_entry(state.packet):
+        state.touched |= {} if state.in_doubt or state.doubt("conntrack") else {key: True}
+        return found
+    if key in (state.facts.touched | state.touched):
+        return found
+    why = "the limit of connections may drop packets of an open one that it has not counted"
+    return Alternatives(decisions=(Decision(code="drop"),), why=why, goes_on=found is not False)
+
+
+def _counted(state: State, info: bytes, flags: int) -> SetKey:
+    """What the connections that a connlimit match counts together share: the match, and the masked address."""
+    address = packed(state.packet.destination if flags & 2 else state.packet.source)
+    masked = bytes(one & two for one, two in zip(address, info, strict=False))
+    return state.set_key("connlimit counts", info[:24] + masked)
 
 
 def connbytes(state: State, match: XtMatch) -> Outcome:
