@@ -79,7 +79,7 @@ class Maker:
     def rule(self, family: str, hook: str, chains: tuple[str, ...]) -> str:
         action = self.action(family, hook, chains)
         conditions = [self.dice.choice(self._meta(family, hook))] if self.dice.random() < 0.4 else []
-        if self.dice.random() < 0.7 and len(action) == 2:
+        if self.dice.random() < 0.9 and len(action) == 2:
             conditions = [one for one in conditions if one[0] != "protocol"] + [self.condition(family, hook)]
         name = self.label(*(word for word, _ in conditions), action[0])
         tests = " ".join([*action[2:], *(test for _, test in conditions)])
@@ -88,7 +88,7 @@ class Maker:
     def condition(self, family: str, hook: str) -> tuple[str, str]:
         """A word for the report and the test itself."""
         dice = self.dice
-        tests = [*self._meta(family, hook)]
+        tests: list[tuple[str, str]] = []
         if family in ("netdev", "bridge"):
             tests += [*self._ether(), *self._network(4), *self._network(6), *self._arp(), *self._transport()]
         elif family == "arp":
@@ -174,7 +174,7 @@ class Maker:
         """A word for the report, the statement, and what must hold so that it runs to its end, counter or not."""
         dice, mark = self.dice, self.dice.choice(MARKS)
         found = [
-            *(("drop", "drop"),) * 3, *(("accept", "accept"),) * 3, ("return", "return"), ("count", ""),
+            *(("drop", "drop"),) * 5, *(("accept", "accept"),) * 3, ("return", "return"), ("count", ""),
             *(("set mark", f"meta mark set {mark}"),) * 2, ("set mark or", f"meta mark set mark | {mark}"),
             *((("jump", f"jump {dice.choice(chains)}"), ("goto", f"goto {dice.choice(chains)}")) if chains else ()),
         ]  # fmt: skip

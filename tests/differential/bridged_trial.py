@@ -50,7 +50,7 @@ class Frames:
         self.numbers = count(dice.randrange(20000, 30000))
 
     def first(self) -> Frame:
-        kind = self.dice.choices(("bridged", "up", "routed", "down", "arp"), (5, 1, 2, 2, 2))[0]
+        kind = self.dice.choices(("bridged", "up", "routed", "down", "arp"), (5, 1, 2, 2, 4))[0]
         if kind == "arp":
             return self.arp()
         family = self.dice.choice((4, 4, 6))
