@@ -9,6 +9,8 @@ import re
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from netdoctor.checks import ground
 from netdoctor.checks.ownership import ADMINISTRATOR, KILL_SWITCH, OWN_CHAINS, owner_of_chain
 from netdoctor.model.change import ChainRef, Change, DeleteRule, InsertRule, ReplaceRule
@@ -47,8 +49,23 @@ def changes(step: Step, snapshot: Snapshot, owner: str) -> tuple[Change, ...]:
         rule = ground.find_rule(snapshot, step.namespace, at, int(step.facts["line"]))
         return (DeleteRule(namespace=step.namespace, at=at, rule=rule),) if rule else ()
     place = place_of(step, snapshot)
-    rule = _accepting(step, snapshot, place.at)
-    return (InsertRule(namespace=step.namespace, at=place.at, rule=rule, line=place.line),)
+    return tuple(
+        InsertRule(namespace=step.namespace, at=place.at, rule=_accepting(one, snapshot, place.at), line=place.line)
+        for one in (step, *_beside(step, snapshot))
+    )
+
+
+def _beside(step: Step, snapshot: Snapshot) -> tuple[Step, ...]:
+    """The same of the way out, where ARP is stopped as a whole: its next hop is only reachable until it has to be asked again."""
+    side = {"input": "in_device", "output": "out_device"}.get(step.facts["hook"], "")
+    if step.facts.get("family") != "arp" or not side:
+        return ()
+    defaults = [
+        one for one in ground.routes(snapshot, step.namespace) if one.family == 4 and one.destination == "0.0.0.0/0"
+    ]
+    indexes = {hop.index for one in defaults for hop in one.next_hops}
+    names = [one.name for one in ground.links(snapshot, step.namespace) if one.index in indexes]
+    return tuple(replace(step, facts={**step.facts, side: name}) for name in names if name != step.facts.get(side))
 
 
 def _bypass(step: Step, snapshot: Snapshot) -> tuple[Change, ...]:

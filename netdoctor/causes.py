@@ -15,6 +15,7 @@ from netdoctor.model.snapshot import Need, Snapshot
 from netdoctor.model.unknown import Unknown
 
 MAX_CAUSES = 6
+RULE_FACTS = ("backend", "family", "table", "chain", "rule")
 
 
 class Found(NamedTuple):
@@ -52,9 +53,18 @@ def find_causes(
             break
         changes += cause.changes
         trip, snapshot = walked(snapshot, _fitting(flow, case, mended(snapshot, changes)), changes)
-        step = trip.fatal
+        step = trip.fatal or _still_in_doubt(step, trip)
         works = step is None
     return Found(tuple(causes), crashed, snapshot, works)
+
+
+def _still_in_doubt(told: Step, trip: RoundTrip) -> Step | None:
+    """The step at which the same rule or policy may stop the packet elsewhere on its way, on the way back for one."""
+    for doubt in trip.doubts:
+        same = (doubt.cause, doubt.namespace) == (told.cause, told.namespace) and doubt.kind == told.kind == "hook"
+        if same and all(doubt.facts.get(name) == told.facts.get(name) for name in RULE_FACTS):
+            return replace(doubt, outcome="block")
+    return None
 
 
 def _taken_in(cause: Cause, causes: list[Cause]) -> bool:
