@@ -23,9 +23,12 @@ ERROR_BYTES = 576
 
 
 def check_leaving(walker: "Walker", key: NamespaceId, device: Link, packet: Packet, found: Lookup) -> None:
-    """A packet of our own is cut to the interface's size before it leaves: only a DF packet that cannot be cut dies."""
+    """A packet of our own is cut to the interface's size before it leaves: only a DF packet that cannot be cut dies.
+
+    Echo replies are always cut (icmp_reply, icmpv6_echo_reply); on their way they stand for what the peer sends by TCP.
+    """
     limit = route_mtu(device, found)
-    if packet.length_bytes <= limit or not packet.dont_fragment or packet.protocol == TCP:
+    if packet.length_bytes <= limit or not packet.dont_fragment or packet.protocol == TCP or _echo_reply(packet):
         return
     if packet.source and walker.view.local_addresses(key, packet.source):
         walker.trail.dies(
@@ -46,9 +49,13 @@ def check_leaving(walker: "Walker", key: NamespaceId, device: Link, packet: Pack
 def cut(packet: Packet, device: Link, found: Lookup) -> Packet:
     """The packet as it goes onto the link: a piece of it where it is too big and may be cut (ip_fragment, ip6_fragment)."""
     limit = route_mtu(device, found)
-    if packet.length_bytes <= limit or packet.dont_fragment:
+    if packet.length_bytes <= limit or (packet.dont_fragment and not _echo_reply(packet)):
         return packet
     return replace(packet, length_bytes=limit)
+
+
+def _echo_reply(packet: Packet) -> bool:
+    return (packet.protocol, packet.icmp_type) in ((ICMP, 0), (ICMP6, 129))
 
 
 def route_mtu(device: Link, found: Lookup) -> int:
@@ -164,11 +171,14 @@ def _error_lost(walker: "Walker", key: NamespaceId, packet: Packet, limit: int) 
 def check_wire(walker: "Walker", points: tuple[Point, ...], packet: Packet) -> None:
     """__dev_forward_skb and br_dev_queue_push_xmit: a frame bigger than the next device's MTU is dropped in silence.
 
+    A bridge, a macvlan, a VLAN and a tunnel take what comes up to them without looking at their own MTU; a veth's end looks.
     TCP's segments may pass as one offloaded super-packet, so for TCP it is only a doubt.
     """
     for point in points:
         link = walker.view.link(point.namespace, point.device)
         if link is None or point.kind not in ("ingress", "egress") or packet.length_bytes <= link.mtu_bytes:
+            continue
+        if point.kind == "ingress" and link.kind != "veth":
             continue
         outcome = "unknown" if packet.protocol == TCP else "block"
         step = walker.trail.step(

@@ -98,6 +98,8 @@ class Walker:
             return RoundTrip(flow=self.flow, forward=forward)
         there, arrived = self.received
         self.received = None
+        if not packet.dont_fragment:
+            arrived = replace(arrived, length_bytes=packet.length_bytes)
         reply = self._journey("reply", lambda: self._originate(there, answer_to(arrived)))
         if reply.end == "delivered" and self.received is not None:
             reply = self._check_answer(reply, *self.received)
