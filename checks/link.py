@@ -44,8 +44,8 @@ CAUSES = {
     "Verify: `bridge vlan show`. Fix: `bridge vlan add dev IFACE vid N pvid untagged`.",
     "fdb-wrong-port": "A static forwarding entry pins the MAC to a port that does not lead to it. Verify: `bridge fdb show br BRIDGE`. "
     "Fix: delete the entry; the bridge learns the right port.",
-    "mac-duplicate": "A container has the MAC of the bridge itself (cloned image, fixed MAC): the bridge takes frames for it as its "
-    "own. Verify: `bridge fdb show`, `ip link` on both. Fix: another MAC for the container.",
+    "mac-duplicate": "A container has the MAC of the bridge itself or of another container on it (cloned image, fixed MAC): the bridge "
+    "takes frames for it as its own, or sends them to whichever spoke last. Verify: `bridge fdb show`, `ip link` on both. Fix: another MAC for the container.",
     "address-on-bridge-port": "An interface that was put into a bridge still has its addresses and routes; what comes in by it, the "
     "bridge takes. Verify: `ip -d link show dev IFACE` says master. Fix: take it out, or move its addresses to the bridge.",
     "hairpin-off": "The packet must go back out of the port it came in by, and hairpin mode is off there. "

@@ -215,16 +215,22 @@ class Spread:
             return
         if port is not None and not self._may_enter(key, bridge, port):
             return
-        if port is None and not self.frame.flooded and self._is_own_mac(key, bridge):
+        own = not self.frame.flooded and self._is_own_mac(key, bridge)
+        holder = self._holder(key, bridge) if port is None and own else None
+        if port is None and own and holder is None:
             text = f"has the MAC {self.frame.destination} that the bridge takes for its own: frames to it never leave the bridge"
             self._bridge_obstacle(key, bridge, text)
             return
-        if port is not None and (self.frame.flooded or self._is_own_mac(key, bridge)):
+        if port is not None and (self.frame.flooded or own):
             yield from self._accept_by_bridge(key, bridge, port, points)
             if not self.frame.flooded:
                 return
+        if port is not None and self._echoes(key, bridge, port):
+            text = f"has the sender's own MAC {self.frame.source}: the bridge has just learned it at port {port.name}"
+            self._bridge_obstacle(key, bridge, text)
+            return
         accepted = False
-        for out in self._ports_in_order(key, bridge):
+        for out in [holder] if holder else self._ports_in_order(key, bridge):
             if self._may_go_out(key, bridge, port, out):
                 crossing = Point("bridge", key, bridge.name, port.name if port else "", out.name)
                 for end in self._leave(key, out, (*points, crossing), depth + 1):
@@ -248,6 +254,21 @@ class Spread:
             and bridge.index in (entry.master, entry.index)
             for entry in self.view.fdb(key)
         )
+
+    def _holder(self, key: NamespaceId, bridge: Link) -> Link | None:
+        """The port whose own MAC the destination is: br_dev_xmit sends such frames out by it, as to any other entry.
+
+        An entry of the bridge itself leads nowhere (br_forward to no port).
+        """
+        entries = [one for one in self.view.fdb(key) if one.mac == self.frame.destination and one.state == "permanent"]
+        found = next((one for one in entries if one.master == bridge.index and one.index != bridge.index), None)
+        return self.view.link(key, found.index) if found is not None else None
+
+    def _echoes(self, key: NamespaceId, bridge: Link, port: Link) -> bool:
+        """A frame to the MAC it comes from: br_fdb_update has moved that MAC to this port before the look-up."""
+        same = not self.frame.flooded and self.frame.source == self.frame.destination
+        learns = port.port is not None and port.port.learning and not port.port.hairpin
+        return same and learns and self._pinned(key, bridge) is None
 
     def _ports_in_order(self, key: NamespaceId, bridge: Link) -> list[Link]:
         """The port that the forwarding database names first, so that big bridges are not searched in vain."""

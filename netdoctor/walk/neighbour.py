@@ -1,5 +1,6 @@
 """Next hop -> MAC, as ARP and neighbour discovery would find it (net/ipv4/arp.c, net/ipv6/ndisc.c, net/core/neighbour.c)."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
 from msgspec.structs import replace
@@ -7,10 +8,11 @@ from msgspec.structs import replace
 from netdoctor.model.journey import Because, Step
 from netdoctor.model.network import Link, Neighbour
 from netdoctor.model.snapshot import NamespaceId
+from netdoctor.model.unknown import Unknown
 from netdoctor.walk.addressing import BROADCAST_MAC, network_of
 from netdoctor.walk.bridging import Diverted
 from netdoctor.walk.filters import LIMIT, Filters
-from netdoctor.walk.layer2 import End, Frame, Spread
+from netdoctor.walk.layer2 import End, Frame, Spread, link_text
 from netdoctor.walk.packet import ICMP6, Packet
 from netdoctor.walk.route_text import route_text
 from netdoctor.walk.routing import Query, lookup
@@ -45,6 +47,16 @@ class Resolver:
         self, trail: Trail, key: NamespaceId, link: Link, next_hop: str, packet: Packet, facts: dict[str, str]
     ) -> Hop:
         """The next stack. Raises Dead when the frame surely cannot get there, Left when it goes out of sight."""
+        hop = self._found(trail, key, link, next_hop, packet, facts)
+        if hop.end is not None and hop.mac:
+            twin = self._twin(hop.end)
+            if twin is not None:
+                trail.add(self._doubled(trail, hop.end, *twin))
+        return hop
+
+    def _found(
+        self, trail: Trail, key: NamespaceId, link: Link, next_hop: str, packet: Packet, facts: dict[str, str]
+    ) -> Hop:
         if (
             link.loopback
             or link.kind in ("tun", "wireguard", "dummy")
@@ -60,6 +72,37 @@ class Resolver:
             if hop is not None:
                 return hop
         return self._ask(trail, key, link, next_hop, packet, facts)
+
+    def _twin(self, end: End) -> tuple[NamespaceId, Link] | None:
+        """Another interface with the end's MAC on a bridge that the frame crosses: who spoke last gets the frames."""
+        crossed = {(point.namespace, point.device) for point in end.points if point.kind == "bridge"}
+        if not crossed:
+            return None
+        for there, namespace in self.view.snapshot.namespaces.items():
+            for one in namespace.links if not isinstance(namespace.links, Unknown) else ():
+                other = one.mac == end.link.mac and (there, one.index) != (end.namespace, end.link.index)
+                if other and one.up and one.kind == "veth" and self._bridge_behind(there, one) in crossed:
+                    return there, one
+        return None
+
+    def _bridge_behind(self, there: NamespaceId, link: Link) -> tuple[NamespaceId, str] | None:
+        """The bridge that the other end of this cable is a port of."""
+        found = self.view.peer(there, link)
+        if isinstance(found, Unknown) or found is None:
+            return None
+        place, port = found
+        return (place, self.view.device_name(place, port.master)) if port.master and port.port else None
+
+    def _doubled(self, trail: Trail, end: End, there: NamespaceId, twin: Link) -> Step:
+        bridge = next(point.device for point in end.points if point.kind == "bridge")
+        text = (
+            f"{end.link.name} in {self.view.name(end.namespace)} and {twin.name} in {self.view.name(there)} have the same MAC "
+            f"{twin.mac} on bridge {bridge}: it sends their frames to whichever spoke last"
+        )
+        return trail.step(
+            "bridge", there, "unknown", text, Because(kind="link", namespace=there, text=link_text(twin)), device=twin.name,
+            cause="mac-duplicate", facts={"link": twin.name, "bridge": bridge, "mac": twin.mac},
+        )  # fmt: skip
 
     def _entry(self, key: NamespaceId, link: Link, next_hop: str) -> Neighbour | None:
         found = (
@@ -82,7 +125,7 @@ class Resolver:
         end = next(spread.ends(key, link), None)
         if end is not None:
             return Hop(end, link.mac, f"{link.name} does no ARP")
-        if spread.obstacles:
+        if any(one.cause != "mac-duplicate" for one in spread.obstacles):
             self._stop(trail, key, link, spread)
         trail.dies(
             trail.step(
@@ -253,6 +296,8 @@ class Resolver:
         )
         if refusal is not None:
             return refusal
+        if end.link.no_arp:
+            return self._deaf(trail, end, next_hop)
         quiet = Trail(trail.direction)
         try:
             request = self._output_filter(quiet, key, link, request)
@@ -267,6 +312,18 @@ class Resolver:
             if step.outcome == "unknown" and LIMIT not in step.facts:
                 trail.add(step)
         return None
+
+    def _deaf(self, trail: Trail, end: End, next_hop: str) -> Step:
+        """arp_rcv hears nothing on IFF_NOARP, and ndisc_send_na's answer goes to the device's own MAC (ndisc_constructor)."""
+        name = end.link.name
+        text = (
+            f"{name} in {self.view.name(end.namespace)} has {next_hop} and ARP switched off (NOARP): it does not answer"
+        )
+        return trail.step(
+            "neighbour", end.namespace, "block", text,
+            Because(kind="link", namespace=end.namespace, text=f"{name}: <NOARP>"), device=name, cause="arp-off",
+            facts={"link": name, "next_hop": next_hop},
+        )  # fmt: skip
 
     def _output_filter(self, quiet: Trail, key: NamespaceId, link: Link, packet: Packet) -> Packet:
         """arp output hook (arp_xmit); for ND the ip6 output and postrouting hooks (ndisc_send_skb)."""
@@ -289,12 +346,15 @@ class Resolver:
     def _way_back(self, quiet: Trail, key: NamespaceId, link: Link, end: End, request: Packet) -> None:
         """The answer's frame must find the asker; its hooks must let it in."""
         spread = Spread(self.view, quiet, Frame(end.link.mac, link.mac))
-        back = next((one for one in spread.ends(end.namespace, end.link) if one.namespace == key), None)
+        takers: list[End] = []
+        back = next((one for one in _noted(spread.ends(end.namespace, end.link), takers) if one.namespace == key), None)
         if back is not None and back.link.index != link.index:
             raise Dead(self._enslaved(quiet, key, link, back.link))
         if back is None:
             if spread.obstacles:
                 raise Dead(spread.obstacles[0])
+            if takers and not spread.unseen:
+                raise Dead(self._taken(quiet, key, link, takers[0]))
             return
         answer = replace(
             request, source=request.destination, destination=request.source, source_mac=end.link.mac,
@@ -305,10 +365,18 @@ class Resolver:
         answer = self.filters.pass_points(quiet, back.points, answer)
         self._input_filter(quiet, back, answer)
 
+    def _taken(self, quiet: Trail, key: NamespaceId, link: Link, taker: End) -> Step:
+        """The answer goes to another who has the asker's MAC."""
+        where, name = self.view.name(taker.namespace), taker.link.name
+        return quiet.step(
+            "bridge", taker.namespace, "block",
+            f"{name} in {where} has the MAC {link.mac} of {link.name} in {self.view.name(key)} and takes the answers to it",
+            Because(kind="link", namespace=taker.namespace, text=link_text(taker.link)), device=name, cause="mac-duplicate",
+            facts={"link": name, "bridge": name if taker.link.kind == "bridge" else "", "mac": link.mac},
+        )  # fmt: skip
+
     def _enslaved(self, quiet: Trail, key: NamespaceId, link: Link, bridge: Link) -> Step:
         """An interface with addresses that is a bridge's port: what comes back to it, the bridge takes."""
-        from netdoctor.walk.layer2 import link_text
-
         return quiet.step(
             "bridge", key, "block",
             f"{link.name} in {self.view.name(key)} has an address and is a port of {bridge.name}: answers go to the bridge",
@@ -495,6 +563,13 @@ class Resolver:
                 facts={"link": link.name, "mac": spread.frame.destination, "address": next_hop, "state": "unknown"},
             )  # fmt: skip
         )
+
+
+def _noted(ends: Iterator[End], into: list[End]) -> Iterator[End]:
+    """The same ends, each noted when it has been looked at."""
+    for end in ends:
+        into.append(end)
+        yield end
 
 
 def _doubted(step: Step) -> Step:
