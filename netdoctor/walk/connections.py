@@ -181,6 +181,7 @@ def answer_to(packet: Packet) -> Packet:
         destination_port=packet.source_port,
         icmp_type=ECHO_REPLY.get(packet.icmp_type, packet.icmp_type),
         icmp_id=packet.icmp_id,
+        ttl=0,
         tcp_flags=SYN | ACK if packet.tcp_flags & SYN else packet.tcp_flags,
         length_bytes=packet.length_bytes,
         dont_fragment=packet.dont_fragment,

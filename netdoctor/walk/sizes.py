@@ -203,6 +203,7 @@ def check_underlay(walker: "Walker", point: Point, packet: Packet) -> None:
         protocol=UDP,
         source_port=49152,
         destination_port=point.udp_port,
+        ttl=0,
         length_bytes=packet.length_bytes + VXLAN_OUTER_BYTES[family] + 14,
         ether_type=0x86DD if family == 6 else 0x0800,
     )

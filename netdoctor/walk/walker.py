@@ -165,12 +165,16 @@ class Walker:
             icmp_type=(8 if flow.family == 4 else 128) if icmp else 0,
             icmp_id=PROBE_ID if icmp else 0,
             tcp_flags=self._opening_flags() if flow.protocol == "tcp" else 0,
-            ttl=self.view.number(flow.namespace, "net/ipv4/ip_default_ttl", 64) if flow.family == 4 else 64,
+            ttl=self._default_ttl(flow.namespace, flow.family),
             length_bytes=flow.length_bytes,
             dont_fragment=flow.dont_fragment or flow.protocol == "tcp",
             ether_type=0x0800 if flow.family == 4 else 0x86DD,
             user_id=flow.user_id,
         )
+
+    def _default_ttl(self, key: NamespaceId, family: int) -> int:
+        """ip_select_ttl: of answers and tunnels' outer packets, too."""
+        return self.view.number(key, "net/ipv4/ip_default_ttl", 64) if family == 4 else 64
 
     def _opening_flags(self) -> int:
         """SYN; with ECE and CWR where tcp_ecn asks for congestion notification (tcp_ecn_send_syn)."""
@@ -181,7 +185,7 @@ class Walker:
 
     def _originate(self, key: NamespaceId, packet: Packet) -> None:
         """A packet of this namespace's own (ip_route_output_key_hash, __ip_local_out)."""
-        packet = replace(packet, ttl=packet.ttl or 64)
+        packet = replace(packet, ttl=packet.ttl or self._default_ttl(key, packet.family))
         delivery.check_local_port(
             self.view, self.trail, key, packet, asking=key == self.flow.namespace and self.trail.direction == "forward"
         )
