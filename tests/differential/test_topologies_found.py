@@ -99,3 +99,10 @@ def test_the_answer_to_a_packet_in_pieces_is_as_long_as_the_whole(family: int) -
     found = verdict(sketch, lines, "ns2", ping("10.77.1.1" if family == 4 else "fd77:1::1", 1400))
     assert found.says == "answer lost"
     assert causes(found) == ["mtu-mismatch"]
+
+
+def test_answers_live_as_long_as_their_senders_default_says() -> None:
+    lines = [("sysctl", "ns2", "net/ipv4/ip_default_ttl=1")]
+    found = verdict(chain(random.Random(1), 1), lines, "ns1", ping("10.77.2.2"))
+    assert found.says == "answer lost"
+    assert [step.kind for step in found.trip.steps if step.outcome != "pass"] == ["ttl"]
