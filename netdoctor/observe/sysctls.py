@@ -34,6 +34,7 @@ GLOBAL_KEYS = (
     "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables", "net/bridge/bridge-nf-call-arptables",
     "net/netfilter/nf_conntrack_udp_timeout", "net/netfilter/nf_conntrack_icmp_timeout",
     "net/netfilter/nf_conntrack_icmpv6_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_sent",
+    "net/netfilter/nf_conntrack_tcp_loose",
 )  # fmt: skip
 MORE_GLOBAL_KEYS = (
     "net/ipv4/ip_nonlocal_bind", "net/ipv4/tcp_mtu_probing", "net/ipv4/ip_no_pmtu_disc", "net/ipv4/fwmark_reflect",
@@ -41,7 +42,7 @@ MORE_GLOBAL_KEYS = (
     "net/ipv4/icmp_ratelimit", "net/ipv4/fib_multipath_hash_policy", "net/ipv4/ip_unprivileged_port_start",
     "net/netfilter/nf_conntrack_udp_timeout_stream",
     "net/netfilter/nf_conntrack_generic_timeout", "net/netfilter/nf_conntrack_tcp_timeout_syn_recv",
-    "net/netfilter/nf_conntrack_tcp_timeout_established", "net/netfilter/nf_conntrack_tcp_loose",
+    "net/netfilter/nf_conntrack_tcp_timeout_established",
     "net/netfilter/nf_conntrack_tcp_be_liberal", "net/netfilter/nf_conntrack_max",
 )  # fmt: skip
 SHARED_DEVICES = ("all", "default")
