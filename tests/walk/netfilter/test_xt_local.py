@@ -1,5 +1,7 @@
 """Matches on packets made here: owners, groups, packet types in the output hook, against the kernel."""
 
+import os
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ from walk.netfilter.test_xt_against_kernel import clear
 from walk.netfilter.xt_probes import TOPOLOGY, Host, alone, counters, text
 
 from netdoctor.model.network import ConntrackTuple
+from netdoctor.netlink.inside import enter
 from netdoctor.walk.packet import UDP, ConntrackView, Packet
 
 USER, GROUP, OTHER = 1234, 2345, 3456
@@ -41,8 +44,7 @@ def test_packets_of_a_user(host: Host, backend: str, destination: str) -> None:
     world.sh(f"iptables-{backend.removeprefix('iptables-')}-restore <<'X'\n{script}\nX")
     try:
         before = host.ruleset()
-        send = f"import socket; s = socket.socket(2, 2); s.bind(('10.2.0.1', 5000)); s.sendto(b'hello', ('{destination}', 53))"
-        world.run("host", "setpriv", f"--reuid={USER}", f"--regid={GROUP}", f"--groups={OTHER}", "python3", "-c", send)
+        send_as_user(world, destination)
         after = host.ruleset()
     finally:
         clear(host, "iptables-nft", 4)
@@ -59,6 +61,27 @@ def test_packets_of_a_user(host: Host, backend: str, destination: str) -> None:
         else:
             assert (result.verdict == "drop") is moved, text(one)
     assert sorted(doubts) == ["cgroup --cgroup 77", f"owner --gid-owner {OTHER} --suppl-groups"]
+
+
+def send_as_user(world: World, destination: str) -> None:
+    """A datagram of a socket of USER, in GROUP and OTHER. A child of this process: another user may not run our Python."""
+    fd = os.open(f"/run/netns/{world.name('host')}", os.O_RDONLY)
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            enter(fd)
+            os.setgroups([OTHER])
+            os.setresgid(GROUP, GROUP, GROUP)
+            os.setresuid(USER, USER, USER)
+            sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sender.bind(("10.2.0.1", 5000))
+            sender.sendto(b"hello", (destination, 53))
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(fd)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def outgoing(destination: str) -> Packet:
