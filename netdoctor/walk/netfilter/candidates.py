@@ -51,6 +51,7 @@ class _Look:
     def __init__(self, state: State) -> None:
         self._state = state
         self._shown: dict[int | tuple[int, int], bytes | None] = {}
+        self._alike: dict[tuple[AnyExpression, AnyExpression | None, int], bytes | None] = {}
         packet = state.packet
         self._header_is_sure = packet.ether_type in (0x0800, 0x86DD) and not UNSURE_HEADER & set(state.uncertain)
         self._source, self._destination = (
@@ -71,7 +72,7 @@ class _Look:
             if type(test) is not Cmp or type(load) not in LOADS:
                 return False
             if key not in shown:
-                shown[key] = self._show(load, expressions[place] if key != id(load) else None, test.register)
+                shown[key] = self._shown_alike(load, expressions[place] if key != id(load) else None, test.register)
             value = shown[key]
             if value is None or test.operator != "eq":
                 return False
@@ -79,6 +80,13 @@ class _Look:
                 return True
             place += 2
         return False
+
+    def _shown_alike(self, load: AnyExpression, mask: AnyExpression | None, register: int) -> bytes | None:
+        """What the load shows; rules of a saved snapshot have each their own expressions, all alike."""
+        alike = load, mask, register
+        if alike not in self._alike:
+            self._alike[alike] = self._show(load, mask, register)
+        return self._alike[alike]
 
     def _show(self, load: AnyExpression, mask: AnyExpression | None, register: int) -> bytes | None:
         """What the load puts into the register; b"" when the rule breaks off there, None when it is not sure."""
