@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netdoctor.observe.counters import CounterKey
     from netdoctor.probe.transport import Connect, Datagram
 
-COUNT_S = 0.04
+COUNT_S, LOOK_S = 0.04, 0.03
 PATIENCE_S, EARLY_S, HOP_PATIENCE_S = 1.3, 0.2, 0.25
 HTTP_PORTS = (80, 8080, 8000)
 
@@ -82,7 +82,7 @@ class Probing:
         if address and trip is not None:
             self._hop_probes(snapshot, trip)
             self._full_size_probe(snapshot, legs, address)
-            self.board.run(EARLY_S if blocked else PATIENCE_S, (main,))
+            self.board.run(max(EARLY_S - self._age_s(main), LOOK_S) if blocked else PATIENCE_S, (main,))
             self.board.run(PATIENCE_S, (FULL_SIZE,))
             if blocked:
                 self.board.run(max(0.0, 3 * self._gateway_rtt_s() - EARLY_S), (main,))
@@ -134,6 +134,11 @@ class Probing:
             if not isinstance(found, Unknown)
             for key, count in found.items()
         }
+
+    def _age_s(self, leg: str) -> float:
+        """How long ago the leg's probe was begun; its answer may be waiting to be read."""
+        probe = self.board.probes.get(leg)
+        return time.monotonic() - probe.started if probe is not None else 0.0
 
     def _gateway_rtt_s(self) -> float:
         probe = self.board.probes.get("gateway")

@@ -16,6 +16,7 @@ class Probe(Protocol):
 
     leg: str
     namespace: NamespaceId
+    started: float
 
     @property
     def done(self) -> bool: ...
