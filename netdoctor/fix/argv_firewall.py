@@ -99,9 +99,9 @@ def _nft(change: Edit, namespace: Namespace) -> tuple[Argv, ...]:
         case InsertRule(rule=rule, line=line):
             return (_nft_insert(change, rule, line, namespace),)
         case DeleteRule(rule=rule):
-            return (("nft", "delete", "rule", *chain, "handle", str(_handle(change, rule, namespace))),)
+            return (("nft", "delete", "rule", *chain, "handle", _handle(change, rule, namespace)),)
         case ReplaceRule(before=old, after=new):
-            handle = str(_handle(change, old, namespace))
+            handle = _handle(change, old, namespace)
             return (("nft", "replace", "rule", *chain, "handle", handle, _text(change, new, namespace)),)
         case SetChainPolicy(policy=policy):
             return (("nft", "chain", *chain, f"{{ policy {policy} ; }}"),)
@@ -117,11 +117,12 @@ def _nft(change: Edit, namespace: Namespace) -> tuple[Argv, ...]:
             assert_never(change)
 
 
-def _handle(change: Edit, rule: Rule, namespace: Namespace) -> int:
+def _handle(change: Edit, rule: Rule, namespace: Namespace) -> str:
+    """The rule's handle; the kernel gives a rule that is still to be added its own, `nft -a list chain` tells it then."""
     chain = find_chain(namespace, change.at)
     rules = known(chain.rules) if chain else ()
     index = place(rules, rule)
-    return rule.handle if index is None else rules[index].handle
+    return str((rule.handle if index is None else rules[index].handle) or "HANDLE")
 
 
 def _nft_insert(change: InsertRule, rule: Rule, line: int, namespace: Namespace) -> Argv:
