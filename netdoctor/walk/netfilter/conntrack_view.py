@@ -142,7 +142,9 @@ def ct_set(state: State, expression: CtSet) -> Outcome:
     """
     if expression.key == "zone" and (state.packet.conntrack is None or state_of(state.packet) == "untracked"):
         bits = state.registers.load(expression.register, 2)
-        if bits.known:
+        if expression.direction is not None:
+            state.uncertain["conntrack"] = "a zone of one direction is not followed"
+        elif bits.known:
             attach_template(state, int.from_bytes(bits.value, "little"))
         else:
             state.uncertain["conntrack"] = bits.why

@@ -28,7 +28,7 @@ REJECT_WITH_6 = (
 SET, SAVE, RESTORE = 0, 1, 2
 ALL_BITS = 0xFFFFFFFF
 MARK_REVISION = 2
-ZONE_OF_MARK = 16
+ZONE_OF_ONE_DIRECTION, ZONE_OF_MARK = (4, 8), 16
 SPECIFIED_ADDRESS, SPECIFIED_PORT, SHIFTED_PORTS = 1, 2, 32
 PASSING = (
     "LOG", "NFLOG", "CHECKSUM", "TEE", "TRACE", "AUDIT", "SECMARK", "CONNSECMARK", "IDLETIMER", "LED", "RATEEST",
@@ -138,7 +138,7 @@ def ct(state: State, target: XtTarget) -> Outcome:
         return True
     if flags & 1:
         return untrack(state, target)
-    if flags & ZONE_OF_MARK and state.doubt("mark"):
+    if (flags & 12) in ZONE_OF_ONE_DIRECTION or (flags & ZONE_OF_MARK and state.doubt("mark")):
         return Alternatives(
             decisions=(Decision(code="drop"),), why="in which zone the packet is tracked is not known", goes_on=True
         )
